@@ -1,0 +1,124 @@
+//! The error that every layer speaks.
+
+use std::fmt;
+
+use crate::codec::DecodeError;
+use crate::generated::{ErrorBody, ErrorCode};
+
+/// What settles an append whose outcome is unknown: append the same events again with it, and the
+/// answer tells what became of them, without doing it twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AppendKey {
+    /// The producer that sent the append.
+    pub producer_id: u64,
+    /// The producer's number for it.
+    pub sequence: u64,
+}
+
+/// An error: its code and number, and a detail that names what was wrong and what to do. It never
+/// holds a token, event data or a parameter's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What went wrong; `Unknown` for a number that this version does not know.
+    pub code: ErrorCode,
+    /// The number as it came; differs from the code's only where that is `Unknown`.
+    pub number: u32,
+    /// What was wrong with which field or bound.
+    pub detail: String,
+    /// By code: the actual next offset, the byte in a statement, the bound; else 0.
+    pub value: u64,
+    /// Where retryable: how long to wait first; 0 for no advice.
+    pub retry_after_ms: u32,
+    /// For an append that was sent and whose outcome is unknown: what settles it.
+    pub outcome_unknown: Option<AppendKey>,
+}
+
+impl Error {
+    /// An error with a detail.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Error {
+        Error {
+            code,
+            number: code.number(),
+            detail: detail.into(),
+            value: 0,
+            retry_after_ms: 0,
+            outcome_unknown: None,
+        }
+    }
+
+    /// The same with its value.
+    pub fn with_value(mut self, value: u64) -> Error {
+        self.value = value;
+        self
+    }
+
+    /// Whether a fresh call may succeed later and cannot duplicate.
+    pub const fn is_retryable(&self) -> bool {
+        self.code.is_retryable()
+    }
+
+    /// INVALID_ARGUMENT.
+    pub fn invalid(detail: impl Into<String>) -> Error {
+        Error::new(ErrorCode::InvalidArgument, detail)
+    }
+
+    /// PROTOCOL.
+    pub fn protocol(detail: impl Into<String>) -> Error {
+        Error::new(ErrorCode::Protocol, detail)
+    }
+
+    /// LIMIT_EXCEEDED: `what` has `actual` where at most `bound` may be.
+    pub fn limit(what: &str, actual: u64, bound: u64) -> Error {
+        let detail = format!("{what} is {actual}; at most {bound} is allowed");
+        Error::new(ErrorCode::LimitExceeded, detail).with_value(bound)
+    }
+
+    pub(crate) fn unknown_option(name: &str, kind: &str) -> Error {
+        Error::invalid(format!("there is no option {name:?} that takes a {kind}"))
+    }
+
+    pub(crate) fn option_out_of_range(name: &str, value: u64, minimum: u64, maximum: u64) -> Error {
+        Error::invalid(format!("option {name} is {value}; it must be from {minimum} to {maximum}"))
+    }
+
+    /// The body of the frame that carries it.
+    pub fn to_body(&self) -> ErrorBody {
+        ErrorBody {
+            code: self.number,
+            detail: self.detail.clone(),
+            value: self.value,
+            retry_after_ms: self.retry_after_ms,
+        }
+    }
+
+    /// The error that a frame carried.
+    pub fn from_body(body: ErrorBody) -> Error {
+        let code = ErrorCode::from_number(body.code).unwrap_or(ErrorCode::Unknown);
+        Error {
+            code,
+            number: body.code,
+            detail: body.detail,
+            value: body.value,
+            retry_after_ms: body.retry_after_ms,
+            outcome_unknown: None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.code.name(), self.number, self.code.message())?;
+        if !self.detail.is_empty() {
+            write!(f, " {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<DecodeError> for Error {
+    fn from(e: DecodeError) -> Error {
+        Error::protocol(e.to_string())
+    }
+}

@@ -1,0 +1,14 @@
+//! Kimberlite's protocol: messages, frames, blocks, and the session that speaks them.
+//!
+//! Nothing here does I/O, reads a clock, starts a thread or draws randomness, so that the same code
+//! runs under tokio, in a browser and in a seeded simulation. docs/PROTOCOL.md describes the bytes.
+#![forbid(unsafe_code)]
+
+pub mod codec;
+mod error;
+mod generated;
+mod value;
+
+pub use error::{AppendKey, Error};
+pub use generated::*;
+pub use value::Value;
