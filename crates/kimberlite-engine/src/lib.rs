@@ -1,1 +1,3 @@
-//! placeholder
+//! Tenants, streams and SQL over the log.
+
+pub mod sql;

@@ -1,0 +1,119 @@
+//! Read-only SQL over one consistent cut of a tenant's streams.
+//!
+//! SQLite parses, plans and runs the statement; every stream is an eponymous virtual table that
+//! reads blocks where they lie. [`prepare`] compiles a statement against a [`Cut`] and tells which
+//! streams it reads, so that the caller can audit before [`Prepared::run`] reads the first byte.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use kimberlite_wire::{Column, DataClass, Error, ErrorCode, StreamInfo, Value};
+
+/// One consistent view of a tenant's streams, which does not change while a query holds it.
+pub trait Cut: Send + Sync {
+    /// The stream of this name under ASCII case folding; `None` where the cut has none.
+    fn stream(&self, name: &str) -> Option<Arc<dyn EventTable>>;
+
+    /// Every stream of the cut, by id: the rows of the table `_streams`.
+    fn streams(&self) -> Vec<StreamInfo>;
+
+    /// The tenant's audit stream where the caller may read it, i.e. has the role admin.
+    fn audit(&self) -> Option<Arc<dyn EventTable>>;
+}
+
+/// The events of one stream in a [`Cut`], reached by block.
+pub trait EventTable: Send + Sync {
+    /// The stream's name as it was created.
+    fn name(&self) -> &str;
+
+    /// The class of its data.
+    fn data_class(&self) -> DataClass;
+
+    /// How many events the cut holds: their ids are `0..count`.
+    fn count(&self) -> u64;
+
+    /// The first id whose timestamp is at or after `timestamp_ns`; `count` where there is none.
+    fn first_id_at_or_after(&self, timestamp_ns: u64) -> u64;
+
+    /// The number of the block, from 0, that holds event `id`, which is below `count`.
+    fn block_of(&self, id: u64) -> usize;
+
+    /// How many blocks hold the events `0..count`.
+    fn block_count(&self) -> usize;
+
+    /// Reads whole raw blocks, at least one and about `max_bytes` in all: `first_block` and those
+    /// after it, or, `backwards`, `first_block` and those before it. The bytes are in ascending
+    /// order either way; the range tells which blocks they are.
+    fn load(
+        &self,
+        first_block: usize,
+        max_bytes: usize,
+        backwards: bool,
+    ) -> Result<(Bytes, Range<usize>), Error>;
+}
+
+/// What one query may use.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryLimits {
+    /// How long it may take from `prepare` on, beyond which it fails with TIMEOUT.
+    pub timeout_ms: u64,
+    /// How much memory it may hold, beyond which it fails with QUERY_EXECUTION.
+    pub memory_bytes: u64,
+    /// How many rows it may return, beyond which it fails with LIMIT_EXCEEDED.
+    pub rows: u64,
+}
+
+impl Default for QueryLimits {
+    fn default() -> QueryLimits {
+        QueryLimits { timeout_ms: 30_000, memory_bytes: 64 << 20, rows: 10_000_000 }
+    }
+}
+
+/// A stream that a statement reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRead {
+    /// The stream's name as it was created.
+    pub name: String,
+    /// The class of its data.
+    pub data_class: DataClass,
+}
+
+/// A compiled statement with its parameters, ready to run once on any one thread.
+pub struct Prepared {
+    columns: Vec<Column>,
+    tables: Vec<TableRead>,
+}
+
+impl Prepared {
+    /// The result's columns in order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Every stream that the statement reads, each once.
+    pub fn tables(&self) -> &[TableRead] {
+        &self.tables
+    }
+
+    /// Runs the statement and hands each encoded batch of rows to `sink`, which stops it by
+    /// answering false. CANCELLED soon after `cancelled` becomes true.
+    pub fn run(
+        self,
+        _sink: &mut dyn FnMut(Bytes) -> bool,
+        _cancelled: &AtomicBool,
+    ) -> Result<(), Error> {
+        Err(Error::new(ErrorCode::Internal, "SQL is not wired in yet"))
+    }
+}
+
+/// Compiles the one statement in `sql`, which may only read, and binds its parameters.
+pub fn prepare(
+    _cut: Arc<dyn Cut>,
+    _sql: &str,
+    _params: &[Value],
+    _limits: &QueryLimits,
+) -> Result<Prepared, Error> {
+    Err(Error::new(ErrorCode::Internal, "SQL is not wired in yet"))
+}
