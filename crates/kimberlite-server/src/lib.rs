@@ -1,1 +1,28 @@
-//! placeholder
+//! The Kimberlite server: sockets, TLS, tokens and limits around one database.
+//!
+//! [`Server::start`] runs it inside a process, for tests and tools; the binary `kimberlite-server`
+//! adds flags, a configuration file, logs and signals. Either way a server has threads of its own
+//! and works under any runtime, or none.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), kimberlite_wire::Error> {
+//! use kimberlite_server::{Server, ServerConfig};
+//!
+//! let server = Server::start(ServerConfig::development("secret"))?;
+//! println!("tenant 1 with the token \"secret\" at {}", server.local_addr());
+//! server.shutdown(std::time::Duration::from_secs(5))?;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod config;
+mod server;
+mod token;
+
+pub use config::{
+    AuditConfig, LimitsConfig, LogConfig, LogFormat, QueryConfig, ServerConfig, StorageConfig,
+    TlsConfig, TokenConfig,
+};
+pub use server::Server;
+pub use token::{Tenants, TokenHash, new_token};

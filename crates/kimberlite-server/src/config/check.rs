@@ -1,0 +1,1 @@
+//! Checks a configuration and names what is out of bounds.

@@ -1,0 +1,267 @@
+//! The configuration: one structure for the TOML file, the flags and programs that embed a server.
+
+mod check;
+
+use std::path::PathBuf;
+
+use kimberlite_wire::{Error, Role, limit};
+use serde::{Deserialize, Serialize};
+
+use crate::token::{Tenants, TokenHash};
+
+/// Where a server listens, what it keeps where, who may do what, and every limit.
+///
+/// The fields carry the names of the TOML file; `kimberlite-server config` explains each there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Addresses to listen on, `host:port`; `localhost` is both loopback addresses, as far as the
+    /// machine has them. Port 0 takes a free one.
+    pub listen: Vec<String>,
+    /// Takes back the safeguard that nothing listens beyond loopback without TLS.
+    pub insecure_listen: bool,
+    /// With TLS configured: whether connections without it are taken too.
+    pub allow_plaintext: bool,
+    /// The database's folder; created where it does not exist.
+    pub data_dir: PathBuf,
+    /// Keeps the database in memory, ignoring `data_dir`: it is gone with the server.
+    pub memory: bool,
+    /// Tenants that exist from the start, beside those that tokens name.
+    pub tenants: Vec<u64>,
+    /// Threads that serve connections; 0 for one a core, at most 4.
+    pub io_threads: usize,
+    /// How long a shutdown waits for the requests under way, in ms.
+    pub shutdown_grace_ms: u64,
+    /// TLS; without it connections are plain.
+    pub tls: Option<TlsConfig>,
+    /// Bounds against mistakes and attacks.
+    pub limits: LimitsConfig,
+    /// How the log is kept.
+    pub storage: StorageConfig,
+    /// Bounds of SQL statements.
+    pub query: QueryConfig,
+    /// How access to health data is recorded.
+    pub audit: AuditConfig,
+    /// The server's own log lines; only the binary heeds it.
+    pub log: LogConfig,
+    /// Who may connect.
+    #[serde(rename = "token")]
+    pub tokens: Vec<TokenConfig>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        ServerConfig {
+            listen: vec![format!("localhost:{}", kimberlite_wire::DEFAULT_PORT)],
+            insecure_listen: false,
+            allow_plaintext: false,
+            data_dir: PathBuf::from("./kimberlite-data"),
+            memory: false,
+            tenants: vec![1],
+            io_threads: 0,
+            shutdown_grace_ms: 10_000,
+            tls: None,
+            limits: LimitsConfig::default(),
+            storage: StorageConfig::default(),
+            query: QueryConfig::default(),
+            audit: AuditConfig::default(),
+            log: LogConfig::default(),
+            tokens: Vec::new(),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// A server for a test: in memory, on a free port of 127.0.0.1, with tenant 1 and one token
+    /// that is admin of every tenant. An unusable token is refused by
+    /// [`Server::start`](crate::Server::start).
+    pub fn development(token: &str) -> ServerConfig {
+        ServerConfig {
+            listen: vec!["127.0.0.1:0".to_string()],
+            memory: true,
+            tokens: TokenConfig::new("development", Role::Admin, Tenants::All, token)
+                .into_iter()
+                .collect(),
+            ..ServerConfig::default()
+        }
+    }
+}
+
+/// Files for TLS, all in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate chain, the server's own first.
+    pub certificate_file: PathBuf,
+    /// The private key of the server's certificate.
+    pub key_file: PathBuf,
+    /// Authorities whose certificates clients must show, beside their token; none: clients need
+    /// no certificate.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// Bounds against mistakes and attacks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Connections at a time; further ones are refused with OVERLOADED.
+    pub max_connections: usize,
+    /// How long a new connection may take until it has authenticated, TLS included, in ms.
+    pub handshake_timeout_ms: u64,
+    /// A connection on which nothing moves for this long is closed, in ms. Clients ping.
+    pub idle_timeout_ms: u64,
+    /// The longest that a request may take, whatever its client says, in ms.
+    pub max_request_timeout_ms: u64,
+    /// Requests under way on one connection; further ones get OVERLOADED.
+    pub inflight_requests: usize,
+    /// Bytes of requests under way on one connection; beyond them it is not read further.
+    pub connection_queue_bytes: usize,
+    /// Bytes of requests under way on all connections; beyond them requests get OVERLOADED.
+    pub total_queue_bytes: usize,
+    /// Wrong tokens that one peer address may show at once.
+    pub auth_failures_burst: u32,
+    /// Wrong tokens that one peer address may show per minute in the long run.
+    pub auth_failures_per_minute: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> LimitsConfig {
+        LimitsConfig {
+            max_connections: 4_096,
+            handshake_timeout_ms: 10_000,
+            idle_timeout_ms: 90_000,
+            max_request_timeout_ms: 600_000,
+            inflight_requests: limit::INFLIGHT_REQUESTS as usize,
+            connection_queue_bytes: 64 << 20,
+            total_queue_bytes: 256 << 20,
+            auth_failures_burst: 50,
+            auth_failures_per_minute: 60,
+        }
+    }
+}
+
+/// How the log is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Size of one file of the log, in bytes.
+    pub segment_bytes: u64,
+}
+
+impl Default for StorageConfig {
+    fn default() -> StorageConfig {
+        StorageConfig { segment_bytes: 64 << 20 }
+    }
+}
+
+/// Bounds of SQL statements.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueryConfig {
+    /// The longest that a statement may run, in ms.
+    pub timeout_ms: u64,
+    /// Memory that one statement may use, in bytes.
+    pub memory_bytes: u64,
+    /// Rows that one statement may return.
+    pub rows: u64,
+    /// Statements that run at a time.
+    pub threads: usize,
+}
+
+impl Default for QueryConfig {
+    fn default() -> QueryConfig {
+        QueryConfig { timeout_ms: 30_000, memory_bytes: 64 << 20, rows: 10_000_000, threads: 2 }
+    }
+}
+
+/// How access to health data is recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Repeats of one principal's access within this long fold into one record, in ms.
+    pub window_ms: u64,
+}
+
+impl Default for AuditConfig {
+    fn default() -> AuditConfig {
+        AuditConfig { window_ms: 60_000 }
+    }
+}
+
+/// The server's own log lines, on standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,kimberlite=debug`.
+    pub level: String,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig { level: "info".to_string(), format: LogFormat::Text }
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A token: who holds it and what it grants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// The principal: what the log and `_audit` call its holder.
+    pub name: String,
+    /// What it grants.
+    #[serde(with = "role_name")]
+    pub role: Role,
+    /// Where it grants it.
+    pub tenants: Tenants,
+    /// The salted hash of the token.
+    pub hash: TokenHash,
+}
+
+impl TokenConfig {
+    /// A token whose text is known. INVALID_ARGUMENT or LIMIT_EXCEEDED where that is unusable.
+    pub fn new(
+        name: &str,
+        role: Role,
+        tenants: Tenants,
+        token: &str,
+    ) -> Result<TokenConfig, Error> {
+        Ok(TokenConfig { name: name.to_string(), role, tenants, hash: TokenHash::of(token)? })
+    }
+}
+
+/// A role's name in the configuration: its name in the contract in lower case.
+pub(crate) mod role_name {
+    use super::{Deserialize, Role};
+
+    /// The role of this name; none has the name `none`.
+    pub(crate) fn parse(text: &str) -> Result<Role, String> {
+        match text {
+            "reader" => Ok(Role::Reader),
+            "writer" => Ok(Role::Writer),
+            "admin" => Ok(Role::Admin),
+            _ => Err(format!("role {text:?} is unknown; use reader, writer or admin")),
+        }
+    }
+
+    pub(super) fn serialize<S: serde::Serializer>(role: &Role, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&role.name().to_ascii_lowercase())
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Role, D::Error> {
+        parse(&String::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
