@@ -1,0 +1,59 @@
+//! How an engine is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+
+/// Where the log lives.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// In a folder, which is created where it does not exist and locked while the engine is open.
+    Folder(PathBuf),
+    /// In this process's memory; gone when the engine closes.
+    Memory,
+}
+
+/// How an engine is opened.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where the log lives. In memory unless told otherwise.
+    pub storage: Storage,
+    /// The size of a segment of the log, in bytes.
+    pub segment_bytes: u64,
+    /// How long one query may take, in milliseconds; a caller's deadline can only shorten it.
+    pub query_timeout_ms: u64,
+    /// How much memory one query may hold, in bytes.
+    pub query_memory_bytes: u64,
+    /// How many rows one query may return.
+    pub query_rows: u64,
+    /// How many threads run queries, at most; they start when they are needed.
+    pub query_threads: usize,
+    /// For how long, in milliseconds, one audit record covers what a principal repeats: reads of
+    /// one stream, or one statement.
+    pub audit_window_ms: u64,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions {
+            storage: Storage::Memory,
+            segment_bytes: 64 << 20,
+            query_timeout_ms: 30_000,
+            query_memory_bytes: 64 << 20,
+            query_rows: 10_000_000,
+            query_threads: 2,
+            audit_window_ms: 60_000,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+}
+
+impl EngineOptions {
+    /// The defaults over a folder.
+    pub fn folder(path: impl Into<PathBuf>) -> EngineOptions {
+        EngineOptions { storage: Storage::Folder(path.into()), ..EngineOptions::default() }
+    }
+}
