@@ -352,6 +352,131 @@ impl LogLevel {
     }
 }
 
+/// What a completion of the C ABI ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum CompletionKind {
+    /// kmb_submit_connect; result: KmbClient.
+    Connect = 1,
+    /// kmb_submit_create_stream; values: stream id.
+    CreateStream = 2,
+    /// kmb_submit_append and kmb_submit_append_with_key; values: first offset, position, timestamp_ns.
+    Append = 3,
+    /// kmb_submit_read_page; result: KmbPage.
+    ReadPage = 4,
+    /// kmb_submit_subscribe; result: KmbSubscription.
+    Subscribe = 5,
+    /// kmb_submit_query; result: KmbQueryResult.
+    Query = 6,
+    /// kmb_submit_verify; result: KmbVerification.
+    Verify = 7,
+    /// kmb_submit_list_streams; result: KmbStreamList.
+    ListStreams = 8,
+    /// kmb_submit_stream_info and kmb_submit_stream_by_name; result: KmbStreamList of one.
+    StreamInfo = 9,
+    /// kmb_submit_create_tenant; values: 1 where created.
+    CreateTenant = 11,
+    /// kmb_submit_delete_tenant.
+    DeleteTenant = 12,
+    /// kmb_submit_list_tenants; result: KmbTenantList.
+    ListTenants = 13,
+    /// kmb_submit_read_blocks; result: KmbBlocks.
+    ReadBlocks = 64,
+    /// kmb_submit_query_cursor; result: KmbCursor.
+    QueryCursor = 65,
+    /// kmb_submit_cursor_next; result: KmbQueryResult, NULL after the last.
+    CursorNext = 66,
+    /// kmb_submit_reader_next; result: KmbPage, NULL at the end.
+    ReaderNext = 67,
+    /// kmb_submit_subscription_next; result: KmbPage, NULL where none came in time.
+    SubscriptionNext = 68,
+    /// kmb_subscription_watch: pages are there, or the subscription ended.
+    SubscriptionReady = 69,
+    /// kmb_submit_close.
+    Close = 70,
+}
+
+impl CompletionKind {
+    /// Every value, by number.
+    pub const ALL: [CompletionKind; 19] = [
+        CompletionKind::Connect,
+        CompletionKind::CreateStream,
+        CompletionKind::Append,
+        CompletionKind::ReadPage,
+        CompletionKind::Subscribe,
+        CompletionKind::Query,
+        CompletionKind::Verify,
+        CompletionKind::ListStreams,
+        CompletionKind::StreamInfo,
+        CompletionKind::CreateTenant,
+        CompletionKind::DeleteTenant,
+        CompletionKind::ListTenants,
+        CompletionKind::ReadBlocks,
+        CompletionKind::QueryCursor,
+        CompletionKind::CursorNext,
+        CompletionKind::ReaderNext,
+        CompletionKind::SubscriptionNext,
+        CompletionKind::SubscriptionReady,
+        CompletionKind::Close,
+    ];
+
+    /// The value with this number, if there is one.
+    pub const fn from_number(number: u8) -> Option<CompletionKind> {
+        match number {
+            1 => Some(CompletionKind::Connect),
+            2 => Some(CompletionKind::CreateStream),
+            3 => Some(CompletionKind::Append),
+            4 => Some(CompletionKind::ReadPage),
+            5 => Some(CompletionKind::Subscribe),
+            6 => Some(CompletionKind::Query),
+            7 => Some(CompletionKind::Verify),
+            8 => Some(CompletionKind::ListStreams),
+            9 => Some(CompletionKind::StreamInfo),
+            11 => Some(CompletionKind::CreateTenant),
+            12 => Some(CompletionKind::DeleteTenant),
+            13 => Some(CompletionKind::ListTenants),
+            64 => Some(CompletionKind::ReadBlocks),
+            65 => Some(CompletionKind::QueryCursor),
+            66 => Some(CompletionKind::CursorNext),
+            67 => Some(CompletionKind::ReaderNext),
+            68 => Some(CompletionKind::SubscriptionNext),
+            69 => Some(CompletionKind::SubscriptionReady),
+            70 => Some(CompletionKind::Close),
+            _ => None,
+        }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Its name in the contract.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CompletionKind::Connect => "Connect",
+            CompletionKind::CreateStream => "CreateStream",
+            CompletionKind::Append => "Append",
+            CompletionKind::ReadPage => "ReadPage",
+            CompletionKind::Subscribe => "Subscribe",
+            CompletionKind::Query => "Query",
+            CompletionKind::Verify => "Verify",
+            CompletionKind::ListStreams => "ListStreams",
+            CompletionKind::StreamInfo => "StreamInfo",
+            CompletionKind::CreateTenant => "CreateTenant",
+            CompletionKind::DeleteTenant => "DeleteTenant",
+            CompletionKind::ListTenants => "ListTenants",
+            CompletionKind::ReadBlocks => "ReadBlocks",
+            CompletionKind::QueryCursor => "QueryCursor",
+            CompletionKind::CursorNext => "CursorNext",
+            CompletionKind::ReaderNext => "ReaderNext",
+            CompletionKind::SubscriptionNext => "SubscriptionNext",
+            CompletionKind::SubscriptionReady => "SubscriptionReady",
+            CompletionKind::Close => "Close",
+        }
+    }
+}
+
 /// What went wrong. A number that this version does not know arrives as `Unknown`; the
 /// [`Error`] then still carries the number and the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
