@@ -47,6 +47,11 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// How many bytes were not read yet.
+    pub const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Takes `count` bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) =
@@ -76,7 +81,8 @@ impl<'a> Reader<'a> {
         if self.is_empty() {
             return Ok(T::default());
         }
-        T::take(self).map_err(|e| if e.field.is_empty() { DecodeError { field: name, ..e } } else { e })
+        T::take(self)
+            .map_err(|e| if e.field.is_empty() { DecodeError { field: name, ..e } } else { e })
     }
 }
 
