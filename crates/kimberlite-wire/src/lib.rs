@@ -12,6 +12,7 @@ pub mod frame;
 mod generated;
 pub mod producer;
 pub mod rows;
+pub mod session;
 mod value;
 
 pub use error::{AppendKey, Error};
