@@ -22,7 +22,7 @@ mod token;
 
 pub use config::{
     AuditConfig, LimitsConfig, LogConfig, LogFormat, QueryConfig, ServerConfig, StorageConfig,
-    TlsConfig, TokenConfig,
+    TEMPLATE, TlsConfig, TokenConfig,
 };
 pub use server::Server;
 pub use token::{Tenants, TokenHash, new_token};

@@ -1,6 +1,7 @@
 //! The configuration: one structure for the TOML file, the flags and programs that embed a server.
 
 mod check;
+mod file;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,8 @@ use kimberlite_wire::{Error, Role, limit};
 use serde::{Deserialize, Serialize};
 
 use crate::token::{Tenants, TokenHash};
+
+pub use file::TEMPLATE;
 
 /// Where a server listens, what it keeps where, who may do what, and every limit.
 ///
