@@ -3,6 +3,7 @@
 //! An emitter is a function from the contract to the text of one file; a further language is one
 //! more row in [`outputs`].
 
+mod python;
 mod rust;
 
 use std::path::{Path, PathBuf};
@@ -17,10 +18,13 @@ pub struct Output {
 }
 
 fn outputs(contract: &Contract) -> Result<Vec<Output>, String> {
-    Ok(vec![Output {
-        path: "crates/kimberlite-wire/src/generated.rs",
-        text: rustfmt(&rust::emit(contract))?,
-    }])
+    Ok(vec![
+        Output {
+            path: "crates/kimberlite-wire/src/generated.rs",
+            text: rustfmt(&rust::emit(contract))?,
+        },
+        Output { path: "sdks/python/src/kimberlite/_generated.py", text: python::emit(contract) },
+    ])
 }
 
 /// Writes every generated file, or with `check` reports those that differ.

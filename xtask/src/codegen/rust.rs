@@ -45,7 +45,13 @@ fn protocol(out: &mut String, contract: &Contract) {
 fn limits(out: &mut String, contract: &Contract) {
     out.push_str("/// The limits of the contract.\npub mod limit {\n");
     for limit in &contract.limits {
-        let _ = writeln!(out, "/// {}\npub const {}: u64 = {};", limit.doc, screaming(&limit.name), limit.value);
+        let _ = writeln!(
+            out,
+            "/// {}\npub const {}: u64 = {};",
+            limit.doc,
+            screaming(&limit.name),
+            limit.value
+        );
     }
     out.push_str("}\n\n");
 }
@@ -62,7 +68,8 @@ fn enums(out: &mut String, contract: &Contract) {
             let _ = writeln!(out, "/// {}\n{} = {},", v.doc, variant(&v.name), v.number);
         }
         let _ = writeln!(out, "}}\n\nimpl {} {{", e.name);
-        let all: Vec<String> = e.values.iter().map(|v| format!("{}::{}", e.name, variant(&v.name))).collect();
+        let all: Vec<String> =
+            e.values.iter().map(|v| format!("{}::{}", e.name, variant(&v.name))).collect();
         let _ = writeln!(
             out,
             "/// Every value, by number.\npub const ALL: [{}; {}] = [{}];\n",
@@ -106,9 +113,11 @@ fn errors(out: &mut String, contract: &Contract) {
          #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]\n#[non_exhaustive]\n#[repr(u32)]\npub enum ErrorCode {\n",
     );
     for e in &contract.errors {
-        let _ = writeln!(out, "/// {} {}\n{} = {},", e.message, e.remedy, pascal(&e.name), e.number);
+        let _ =
+            writeln!(out, "/// {} {}\n{} = {},", e.message, e.remedy, pascal(&e.name), e.number);
     }
-    let all: Vec<String> = contract.errors.iter().map(|e| format!("ErrorCode::{}", pascal(&e.name))).collect();
+    let all: Vec<String> =
+        contract.errors.iter().map(|e| format!("ErrorCode::{}", pascal(&e.name))).collect();
     let _ = writeln!(
         out,
         "}}\n\nimpl ErrorCode {{\n/// Every error, in the contract's order.\npub const ALL: [ErrorCode; {}] = [{}];\n",
@@ -122,9 +131,15 @@ fn errors(out: &mut String, contract: &Contract) {
         let _ = writeln!(out, "{} => Some(ErrorCode::{}),", e.number, pascal(&e.name));
     }
     out.push_str("_ => None,\n}\n}\n\n/// Its number, the same in every language.\npub const fn number(self) -> u32 { self as u32 }\n\n");
-    table(out, contract, "name", "Its name in the contract.", "&'static str", |e| format!("{:?}", e.name));
-    table(out, contract, "message", "What it means.", "&'static str", |e| format!("{:?}", e.message));
-    table(out, contract, "remedy", "What to do about it.", "&'static str", |e| format!("{:?}", e.remedy));
+    table(out, contract, "name", "Its name in the contract.", "&'static str", |e| {
+        format!("{:?}", e.name)
+    });
+    table(out, contract, "message", "What it means.", "&'static str", |e| {
+        format!("{:?}", e.message)
+    });
+    table(out, contract, "remedy", "What to do about it.", "&'static str", |e| {
+        format!("{:?}", e.remedy)
+    });
     table(
         out,
         contract,
@@ -166,11 +181,15 @@ fn rust_type(kind: &str) -> String {
 }
 
 fn message(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
-    let _ = writeln!(out, "/// {doc}\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {name} {{");
+    let _ = writeln!(
+        out,
+        "/// {doc}\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {name} {{"
+    );
     for f in fields {
         let _ = writeln!(out, "/// {}\npub {}: {},", f.doc, f.name, rust_type(&f.kind));
     }
-    let (out_arg, reader_arg) = if fields.is_empty() { ("_out", "_reader") } else { ("out", "reader") };
+    let (out_arg, reader_arg) =
+        if fields.is_empty() { ("_out", "_reader") } else { ("out", "reader") };
     let _ = writeln!(
         out,
         "}}\n\nimpl {name} {{\n/// Appends the body's bytes to `out`.\npub fn encode(&self, {out_arg}: &mut Vec<u8>) {{"
@@ -208,7 +227,8 @@ fn operations(out: &mut String, contract: &Contract) {
     for o in &contract.operations {
         let _ = writeln!(out, "/// {}\n{} = {},", o.doc, pascal(&o.name), o.number);
     }
-    let all: Vec<String> = contract.operations.iter().map(|o| format!("Operation::{}", pascal(&o.name))).collect();
+    let all: Vec<String> =
+        contract.operations.iter().map(|o| format!("Operation::{}", pascal(&o.name))).collect();
     let _ = writeln!(
         out,
         "}}\n\n/// Why a request that may have arrived can be sent again.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub enum SentTwice {{\n\
@@ -222,11 +242,20 @@ fn operations(out: &mut String, contract: &Contract) {
         let _ = writeln!(out, "{} => Some(Operation::{}),", o.number, pascal(&o.name));
     }
     out.push_str("_ => None,\n}\n}\n\n/// Its number on the wire.\npub const fn number(self) -> u16 { self as u16 }\n\n");
-    column(out, contract, "name", "Its name in the contract.", "&'static str", |o| format!("{:?}", o.name));
-    column(out, contract, "role", "The least role that may call it.", "Role", |o| format!("Role::{}", pascal(&o.role)));
-    column(out, contract, "sent_twice", "Whether and why it may be sent again.", "SentTwice", |o| {
-        format!("SentTwice::{}", pascal(&o.sent_twice))
+    column(out, contract, "name", "Its name in the contract.", "&'static str", |o| {
+        format!("{:?}", o.name)
     });
+    column(out, contract, "role", "The least role that may call it.", "Role", |o| {
+        format!("Role::{}", pascal(&o.role))
+    });
+    column(
+        out,
+        contract,
+        "sent_twice",
+        "Whether and why it may be sent again.",
+        "SentTwice",
+        |o| format!("SentTwice::{}", pascal(&o.sent_twice)),
+    );
     out.push_str("}\n\n");
 }
 
@@ -280,7 +309,9 @@ fn options(out: &mut String, options: &[ClientOption]) {
         let unit = o.unit.as_ref().map(|u| format!(" In {u}.")).unwrap_or_default();
         let _ = writeln!(out, "/// {}{unit}\npub {}: {},", o.doc, o.name, rust_type(&o.kind));
     }
-    out.push_str("}\n\nimpl Default for ClientOptions {\nfn default() -> ClientOptions {\nClientOptions {\n");
+    out.push_str(
+        "}\n\nimpl Default for ClientOptions {\nfn default() -> ClientOptions {\nClientOptions {\n",
+    );
     for o in options {
         let value = match &o.default {
             toml::Value::String(s) => format!("{s:?}.to_string()"),
