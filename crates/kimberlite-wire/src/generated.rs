@@ -374,6 +374,8 @@ pub enum CompletionKind {
     ListStreams = 8,
     /// kmb_submit_stream_info and kmb_submit_stream_by_name; result: KmbStreamList of one.
     StreamInfo = 9,
+    /// kmb_submit_open_producer; values: producer id.
+    OpenProducer = 10,
     /// kmb_submit_create_tenant; values: 1 where created.
     CreateTenant = 11,
     /// kmb_submit_delete_tenant.
@@ -398,7 +400,7 @@ pub enum CompletionKind {
 
 impl CompletionKind {
     /// Every value, by number.
-    pub const ALL: [CompletionKind; 19] = [
+    pub const ALL: [CompletionKind; 20] = [
         CompletionKind::Connect,
         CompletionKind::CreateStream,
         CompletionKind::Append,
@@ -408,6 +410,7 @@ impl CompletionKind {
         CompletionKind::Verify,
         CompletionKind::ListStreams,
         CompletionKind::StreamInfo,
+        CompletionKind::OpenProducer,
         CompletionKind::CreateTenant,
         CompletionKind::DeleteTenant,
         CompletionKind::ListTenants,
@@ -432,6 +435,7 @@ impl CompletionKind {
             7 => Some(CompletionKind::Verify),
             8 => Some(CompletionKind::ListStreams),
             9 => Some(CompletionKind::StreamInfo),
+            10 => Some(CompletionKind::OpenProducer),
             11 => Some(CompletionKind::CreateTenant),
             12 => Some(CompletionKind::DeleteTenant),
             13 => Some(CompletionKind::ListTenants),
@@ -463,6 +467,7 @@ impl CompletionKind {
             CompletionKind::Verify => "Verify",
             CompletionKind::ListStreams => "ListStreams",
             CompletionKind::StreamInfo => "StreamInfo",
+            CompletionKind::OpenProducer => "OpenProducer",
             CompletionKind::CreateTenant => "CreateTenant",
             CompletionKind::DeleteTenant => "DeleteTenant",
             CompletionKind::ListTenants => "ListTenants",
