@@ -58,6 +58,7 @@ pub struct Protocol {
     pub version: u16,
     pub minimum_version: u16,
     pub default_port: u16,
+    pub abi_version: u32,
 }
 
 #[derive(Deserialize)]
@@ -155,7 +156,8 @@ impl Contract {
     /// Reads and checks spec/api.toml below `root`.
     pub fn load(root: &Path) -> Result<Contract, String> {
         let path = root.join("spec/api.toml");
-        let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         Contract::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
     }
 
@@ -174,7 +176,10 @@ impl Contract {
         unique("limit", self.limits.iter().map(|l| l.name.clone()))?;
         unique("option", self.options.iter().map(|o| o.name.clone()))?;
         for e in &self.enums {
-            unique(&format!("number in {}", e.name), e.values.iter().map(|v| v.number.to_string()))?;
+            unique(
+                &format!("number in {}", e.name),
+                e.values.iter().map(|v| v.number.to_string()),
+            )?;
         }
         for error in &self.errors {
             if !["scenario", "c", "fault", "cluster"].contains(&error.proof.as_str()) {
@@ -189,12 +194,14 @@ impl Contract {
                 ));
             }
             for field in operation.request.iter().chain(&operation.response) {
-                self.check_type(&field.kind).map_err(|e| format!("{}.{}: {e}", operation.name, field.name))?;
+                self.check_type(&field.kind)
+                    .map_err(|e| format!("{}.{}: {e}", operation.name, field.name))?;
             }
         }
         for s in &self.structs {
             for field in &s.fields {
-                self.check_type(&field.kind).map_err(|e| format!("{}.{}: {e}", s.name, field.name))?;
+                self.check_type(&field.kind)
+                    .map_err(|e| format!("{}.{}: {e}", s.name, field.name))?;
             }
         }
         Ok(())
@@ -202,7 +209,8 @@ impl Contract {
 
     fn check_type(&self, kind: &str) -> Result<(), String> {
         const PLAIN: [&str; 12] = [
-            "u8", "u16", "u32", "u64", "i64", "f64", "bool", "string", "bytes", "hash", "id16", "value",
+            "u8", "u16", "u32", "u64", "i64", "f64", "bool", "string", "bytes", "hash", "id16",
+            "value",
         ];
         let inner = kind.strip_prefix("list<").and_then(|k| k.strip_suffix('>')).unwrap_or(kind);
         if PLAIN.contains(&inner) || self.structs.iter().any(|s| s.name == inner) {
@@ -229,7 +237,10 @@ pub fn pascal(name: &str) -> String {
         .map(|word| {
             let lower = word.to_lowercase();
             let mut letters = lower.chars();
-            letters.next().map(|c| c.to_uppercase().collect::<String>() + letters.as_str()).unwrap_or_default()
+            letters
+                .next()
+                .map(|c| c.to_uppercase().collect::<String>() + letters.as_str())
+                .unwrap_or_default()
         })
         .collect()
 }

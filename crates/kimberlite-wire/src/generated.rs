@@ -10,6 +10,8 @@ pub const PROTOCOL_VERSION: u16 = 1;
 pub const MINIMUM_PROTOCOL_VERSION: u16 = 1;
 /// The port of an address that names none.
 pub const DEFAULT_PORT: u16 = 5432;
+/// The version of the C ABI.
+pub const ABI_VERSION: u32 = 1;
 
 /// The limits of the contract.
 pub mod limit {

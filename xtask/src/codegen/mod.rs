@@ -4,6 +4,7 @@
 //! more row in [`outputs`].
 
 mod python;
+mod python_abi;
 mod rust;
 
 use std::path::{Path, PathBuf};

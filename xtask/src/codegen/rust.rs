@@ -37,8 +37,9 @@ fn protocol(out: &mut String, contract: &Contract) {
         out,
         "/// The highest protocol version that this code speaks.\npub const PROTOCOL_VERSION: u16 = {};\n\
          /// The lowest protocol version that this code speaks.\npub const MINIMUM_PROTOCOL_VERSION: u16 = {};\n\
-         /// The port of an address that names none.\npub const DEFAULT_PORT: u16 = {};\n\n",
-        p.version, p.minimum_version, p.default_port
+         /// The port of an address that names none.\npub const DEFAULT_PORT: u16 = {};\n\
+         /// The version of the C ABI.\npub const ABI_VERSION: u32 = {};\n\n",
+        p.version, p.minimum_version, p.default_port, p.abi_version
     );
 }
 

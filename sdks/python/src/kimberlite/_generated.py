@@ -146,6 +146,9 @@ class CompletionKind(enum.IntEnum):
     STREAM_INFO = 9
     """kmb_submit_stream_info and kmb_submit_stream_by_name; result: KmbStreamList of one."""
 
+    OPEN_PRODUCER = 10
+    """kmb_submit_open_producer; values: producer id."""
+
     CREATE_TENANT = 11
     """kmb_submit_create_tenant; values: 1 where created."""
 
