@@ -25,6 +25,7 @@ fn outputs(contract: &Contract) -> Result<Vec<Output>, String> {
             text: rustfmt(&rust::emit(contract))?,
         },
         Output { path: "sdks/python/src/kimberlite/_generated.py", text: python::emit(contract) },
+        Output { path: "sdks/python/src/kimberlite/_abi.py", text: python_abi::emit(contract)? },
     ])
 }
 
