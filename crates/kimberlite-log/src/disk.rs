@@ -30,10 +30,19 @@ pub trait Disk: Send + Sync + Debug {
     /// Makes the names durable: what was created, renamed and removed before stays so.
     fn sync_names(&self) -> io::Result<()>;
 
-    /// Whether writing into zero-filled files is worth the zeroing. False for memory.
-    fn prepares(&self) -> bool {
-        true
-    }
+    /// How segments are filled with zeroes before they are written to.
+    fn preparing(&self) -> Preparing;
+}
+
+/// How segments are filled with zeroes before they are written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preparing {
+    /// Not at all, nor is room reserved: for memory, which has nothing to gain.
+    None,
+    /// Only when the writer needs the room: for tests that count what a log does.
+    Foreground,
+    /// Ahead of the writer, by a thread of the log's own.
+    Background,
 }
 
 /// Holds a folder's lock; dropping it lets go.

@@ -11,7 +11,9 @@
 //! `entry_len` counts the header, the rows or body, and the blocks. Entries begin at multiples of
 //! eight; the bytes between `entry_len` and the next such multiple are zero.
 
-use crate::bytes_io::{u16_at, u32_at, u64_at};
+use kimberlite_wire::block::{BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockView};
+
+use crate::bytes_io::{padded, u16_at, u32_at, u64_at};
 
 /// The length of an entry's header, in bytes.
 pub const ENTRY_HEADER_BYTES: usize = 72;
@@ -215,4 +217,164 @@ impl RequestRow {
         out.extend_from_slice(&self.count.to_le_bytes());
         out.extend_from_slice(&self.digest.to_le_bytes());
     }
+}
+
+impl EntryHeader {
+    /// Writes the header into 72 bytes.
+    fn encode_into(&self, out: &mut [u8]) {
+        out[..4].copy_from_slice(&ENTRY_MAGIC);
+        out[8] = ENTRY_VERSION;
+        out[9] = self.kind as u8;
+        out[10..12].copy_from_slice(&self.flags.to_le_bytes());
+        out[12..16].copy_from_slice(&self.entry_len.to_le_bytes());
+        let words = [self.term, self.index, self.epoch, self.ordinal, self.timestamp_ns];
+        for (place, word) in out[16..56].chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        let halves = [self.request_count, self.block_count, self.meta_crc, 0];
+        for (place, half) in out[56..72].chunks_exact_mut(4).zip(halves) {
+            place.copy_from_slice(&half.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&out[8..72]);
+        out[4..8].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Result<EntryHeader, EntryFault> {
+        let bytes =
+            bytes.get(..ENTRY_HEADER_BYTES).ok_or(EntryFault::Damaged("an entry is cut short"))?;
+        if bytes[..4] != ENTRY_MAGIC {
+            return Err(EntryFault::Damaged("no entry begins where one should"));
+        }
+        if u32_at(bytes, 4) != crc32c::crc32c(&bytes[8..]) {
+            return Err(EntryFault::Damaged("the checksum of an entry's header does not fit"));
+        }
+        let (version, kind, flags) = (bytes[8], bytes[9], u16_at(bytes, 10));
+        let known = EntryKind::from_number(kind).filter(|_| version == ENTRY_VERSION && flags == 0);
+        let Some(kind) = known else {
+            return Err(EntryFault::Unknown(format!(
+                "an entry of version {version}, kind {kind} and flags {flags}"
+            )));
+        };
+        Ok(EntryHeader {
+            kind,
+            flags,
+            entry_len: u32_at(bytes, 12),
+            term: u64_at(bytes, 16),
+            index: u64_at(bytes, 24),
+            epoch: u64_at(bytes, 32),
+            ordinal: u64_at(bytes, 40),
+            timestamp_ns: u64_at(bytes, 48),
+            request_count: u32_at(bytes, 56),
+            block_count: u32_at(bytes, 60),
+            meta_crc: u32_at(bytes, 64),
+        })
+    }
+}
+
+/// Why bytes are not an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EntryFault {
+    /// Something does not fit: bytes changed or are missing.
+    Damaged(&'static str),
+    /// Whole, but of a kind or version that this code does not know; says which.
+    Unknown(String),
+}
+
+impl EntryDraft {
+    /// The length that the entry will have, without padding.
+    pub(crate) fn entry_len(&self) -> u64 {
+        let meta = self.rows.len() as u64 * REQUEST_ROW_BYTES as u64 + self.command.len() as u64;
+        ENTRY_HEADER_BYTES as u64 + meta + self.blocks.len() as u64
+    }
+
+    /// Writes everything but the blocks and the padding, which follow.
+    pub(crate) fn encode_head(&self, term: u64, index: u64, out: &mut Vec<u8>) {
+        let header_at = out.len();
+        out.resize(header_at + ENTRY_HEADER_BYTES, 0);
+        for row in &self.rows {
+            row.encode(out);
+        }
+        out.extend_from_slice(&self.command);
+        let meta_crc = crc32c::crc32c(&out[header_at + ENTRY_HEADER_BYTES..]);
+        let header = EntryHeader {
+            kind: self.kind,
+            flags: 0,
+            // The writer has refused what does not fit 32 bits.
+            entry_len: self.entry_len() as u32,
+            term,
+            index,
+            epoch: self.epoch,
+            ordinal: self.ordinal,
+            timestamp_ns: self.timestamp_ns,
+            request_count: self.rows.len() as u32,
+            block_count: self.block_count,
+            meta_crc,
+        };
+        header.encode_into(&mut out[header_at..header_at + ENTRY_HEADER_BYTES]);
+    }
+}
+
+impl<'a> EntryView<'a> {
+    /// The entry at the start of `bytes`, and how many bytes it takes with its padding. Every byte
+    /// is under a checksum or must be zero.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<(EntryView<'a>, usize), EntryFault> {
+        let header = EntryHeader::decode(bytes)?;
+        if u32_at(bytes, 68) != 0 {
+            return Err(EntryFault::Unknown("an entry that uses a reserved field".to_owned()));
+        }
+        let entry_len = header.entry_len as usize;
+        let meta_end = if header.kind.has_body() {
+            entry_len as u64
+        } else {
+            ENTRY_HEADER_BYTES as u64 + u64::from(header.request_count) * REQUEST_ROW_BYTES as u64
+        };
+        if entry_len < ENTRY_HEADER_BYTES || meta_end > entry_len as u64 {
+            return Err(EntryFault::Damaged("an entry is shorter than its rows"));
+        }
+        let padded_len = padded(entry_len as u64) as usize;
+        let Some(whole) = bytes.get(..padded_len) else {
+            return Err(EntryFault::Damaged("an entry is longer than its group"));
+        };
+        let (entry, padding) = whole.split_at(entry_len);
+        let (meta, blocks) =
+            entry[ENTRY_HEADER_BYTES..].split_at(meta_end as usize - ENTRY_HEADER_BYTES);
+        if crc32c::crc32c(meta) != header.meta_crc {
+            return Err(EntryFault::Damaged(
+                "the checksum of an entry's rows or body does not fit",
+            ));
+        }
+        if padding.iter().any(|byte| *byte != 0) {
+            return Err(EntryFault::Damaged("the padding after an entry is not zero"));
+        }
+        check_blocks(blocks, header.block_count)?;
+        Ok((EntryView { header, bytes: entry }, padded_len))
+    }
+}
+
+/// Checks that `blocks` is exactly so many whole blocks.
+fn check_blocks(mut blocks: &[u8], count: u32) -> Result<(), EntryFault> {
+    for _ in 0..count {
+        match BlockView::parse(blocks) {
+            Ok(Some((_, block_len))) => blocks = &blocks[block_len..],
+            Ok(None) => return Err(EntryFault::Damaged("a block is longer than its entry")),
+            Err(e) if is_intact_block(blocks) => return Err(EntryFault::Unknown(e.to_string())),
+            Err(_) => return Err(EntryFault::Damaged("the checksums of a block do not fit")),
+        }
+    }
+    if blocks.is_empty() {
+        Ok(())
+    } else {
+        Err(EntryFault::Damaged("an entry is longer than its blocks"))
+    }
+}
+
+/// Whether a block that was refused has fitting checksums all the same. Such a block was written
+/// so, by a version that this code does not know, and must never be cut off as torn.
+fn is_intact_block(block: &[u8]) -> bool {
+    let Some((header, rest)) = block.split_at_checked(BLOCK_HEADER_BYTES) else { return false };
+    header[..4] == BLOCK_MAGIC
+        && u32_at(header, 4) == crc32c::crc32c(&header[8..])
+        && rest
+            .get(..u32_at(header, 12) as usize)
+            .is_some_and(|body| crc32c::crc32c(body) == u32_at(header, 16))
 }

@@ -1,18 +1,54 @@
-//! Kimberlite's log: segment files, group commit, recovery.
+//! Kimberlite's log: the append-only file set that is the database.
+//!
+//! A log is a folder of segments. A segment is a header and then groups; a group is a frame and the
+//! entries that were written and synced together; an entry holds the blocks of events and the
+//! requests that they came from, or one decision of the state machine. Everything else a database
+//! knows can be rebuilt by visiting the entries in order.
+//!
+//! - [`open`] takes the folder for itself, recovers, and visits every committed entry.
+//! - [`LogWriter::commit`] makes a group durable with one write and one sync.
+//! - [`LogReader`] reads the bytes of entries from any thread.
+//! - [`Disk`] is what a log needs of a disk: [`FsDisk`], [`MemoryDisk`], and with the feature
+//!   `test-disk` the simulated one that tears and fails.
+//!
+//! # What is promised
+//!
+//! - What `commit` returned is there after a crash at any moment, however the disk ordered its
+//!   writes; of a group that did not return, whole entries are there or nothing is.
+//! - Damage to what is proven to have been durable is reported as CORRUPTION with segment and byte,
+//!   and never cut off.
+//! - A write or sync that fails is final until the log is opened again; a full disk is not.
+//!
+//! # Files
+//!
+//! `segment-<number>`, `spare` (the next segment while it is filled with zeroes), `reserve` (room
+//! for audit and control entries on a full disk) and `lock`. `state-<index>` is reserved for the
+//! checkpoints of a later version, and the seal at a segment's end has fields for its footer.
 
 mod bytes_io;
 mod disk;
 mod entry;
+mod errors;
+mod files;
+mod format;
 mod fs_disk;
+mod group;
 mod memory_disk;
+mod names;
+mod prepare;
 mod reader;
+mod recover;
+mod scan;
+mod segment;
+mod space;
 mod writer;
 
+use std::io;
 use std::sync::Arc;
 
 use kimberlite_wire::{Error, ErrorCode};
 
-pub use disk::{Disk, DiskFile, DiskLock};
+pub use disk::{Disk, DiskFile, DiskLock, Preparing};
 pub use entry::{
     ENTRY_HEADER_BYTES, EntryDraft, EntryHeader, EntryKind, EntryPlace, EntryView,
     REQUEST_ROW_BYTES, RequestRow,
@@ -22,12 +58,19 @@ pub use memory_disk::MemoryDisk;
 pub use reader::LogReader;
 pub use writer::LogWriter;
 
+use files::SegmentFiles;
+
+/// No segment is smaller.
+const LEAST_SEGMENT_BYTES: u64 = 4096;
+
 /// How a log lays out its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// How large a segment file becomes, in bytes.
+    /// How large a segment file becomes, in bytes; 4096 at least, 64 MiB by default. The first
+    /// ones of a new log are smaller, and an entry that is larger gets a segment as large as it.
     pub segment_bytes: u64,
-    /// How many bytes stay reserved for audit and control entries.
+    /// How many bytes stay reserved for audit and control entries on a full disk; 16 MiB by
+    /// default, 0 for none.
     pub reserve_bytes: u64,
 }
 
@@ -37,11 +80,34 @@ impl Default for LogOptions {
     }
 }
 
-/// Opens a log, recovers it, and visits every committed entry in order.
+/// Opens the log of a folder, or makes one where there is none. Recovery visits every committed
+/// entry in order, from the first; an error that `visit` returns ends it and is returned.
+///
+/// STORAGE where the disk fails or another log holds the folder, CORRUPTION where what was durable
+/// is damaged, VERSION_MISMATCH where a newer version has written here.
 pub fn open(
-    _disk: Arc<dyn Disk>,
-    _options: LogOptions,
-    _visit: &mut dyn FnMut(&EntryView<'_>, EntryPlace) -> Result<(), Error>,
+    disk: Arc<dyn Disk>,
+    options: LogOptions,
+    visit: &mut dyn FnMut(&EntryView<'_>, EntryPlace) -> Result<(), Error>,
 ) -> Result<(LogWriter, LogReader), Error> {
-    Err(Error::new(ErrorCode::Storage, "not built yet"))
+    if options.segment_bytes < LEAST_SEGMENT_BYTES {
+        return Err(Error::invalid(format!(
+            "segment_bytes is {}; it must be at least {LEAST_SEGMENT_BYTES}",
+            options.segment_bytes
+        )));
+    }
+    let lock = disk.lock().map_err(|e| lock_error(&e))?;
+    let files = Arc::new(SegmentFiles::new(disk));
+    let recovered = recover::recover(&files, &options, visit)?;
+    let reader = LogReader::new(Arc::clone(&files));
+    Ok((LogWriter::new(files, options, lock, recovered), reader))
+}
+
+fn lock_error(error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        let detail = "another database has this folder open, in this process or another one; \
+                      close it, or use another folder";
+        return Error::new(ErrorCode::Storage, detail);
+    }
+    errors::storage("lock the log's folder", error)
 }

@@ -1,14 +1,38 @@
 //! Reads of what is committed, from any thread.
 
-use kimberlite_wire::{Error, ErrorCode};
+use std::sync::Arc;
 
-/// Reads bytes of segments. Clones share their open files.
+use kimberlite_wire::Error;
+
+use crate::errors::{corrupt, storage};
+use crate::files::SegmentFiles;
+
+/// Reads bytes of segments, from any thread. Clones share their open files. It goes on working
+/// after the writer has failed or was closed; reading only what was committed is the caller's part.
 #[derive(Clone, Debug)]
-pub struct LogReader {}
+pub struct LogReader {
+    files: Arc<SegmentFiles>,
+}
 
 impl LogReader {
-    /// Fills the buffer from a position of a segment.
-    pub fn read_at(&self, _segment: u64, _position: u64, _buffer: &mut [u8]) -> Result<(), Error> {
-        Err(Error::new(ErrorCode::Storage, "not built yet"))
+    pub(crate) fn new(files: Arc<SegmentFiles>) -> LogReader {
+        LogReader { files }
+    }
+
+    /// Fills the buffer from a position of a segment. STORAGE where the disk fails, CORRUPTION
+    /// where the segment ends before; the bytes themselves are not checked here.
+    pub fn read_at(&self, segment: u64, position: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let read = self.files.get(segment).and_then(|file| file.read_at(position, buffer));
+        let count = read.map_err(|e| {
+            storage(
+                format_args!("read {} bytes at {position} of segment {segment}", buffer.len()),
+                &e,
+            )
+        })?;
+        if count < buffer.len() {
+            let why = format!("it ends where {} more bytes belong", buffer.len() - count);
+            return Err(corrupt(segment, position + count as u64, why));
+        }
+        Ok(())
     }
 }

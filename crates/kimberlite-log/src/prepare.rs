@@ -1,0 +1,212 @@
+//! Fills the next segment with zeroes ahead of the writer.
+//!
+//! Writing into zeroes that are already on disk is twice as fast as growing a file, because a sync
+//! then has no lengths and extents to bring along. The thread works in small steps and only as far
+//! ahead as the writer's own pace asks for, so that it hardly delays commits, and a database that
+//! stays small never fills much.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::disk::{Disk, DiskFile};
+use crate::errors::is_full;
+use crate::files::SegmentFiles;
+use crate::names;
+
+/// How much is filled and synced at a time: what a commit may have to wait for.
+const STEP_BYTES: u64 = 256 << 10;
+/// The pause between two steps.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The file that becomes the next segment.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub file: Arc<dyn DiskFile>,
+    /// How large it shall become.
+    pub size: u64,
+    /// Up to where it is filled, durably.
+    pub zeroed: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Preparer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// Whether a thread may be started.
+    background: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    files: Arc<SegmentFiles>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    spare: Option<Spare>,
+    /// The thread works on the spare, outside of the lock.
+    busy: bool,
+    /// The writer waits for the spare.
+    wanted: bool,
+    /// How far the spare shall be filled now, and how large it shall become.
+    target: u64,
+    size: u64,
+    stop: bool,
+}
+
+impl Preparer {
+    pub(crate) fn new(
+        files: Arc<SegmentFiles>,
+        background: bool,
+        spare: Option<Spare>,
+    ) -> Preparer {
+        let state = Mutex::new(State { spare, ..State::default() });
+        let shared = Arc::new(Shared { files, state, changed: Condvar::new() });
+        Preparer { shared, thread: None, background }
+    }
+
+    /// Asks that the spare, of this size in the end, be filled up to `target`. The thread starts
+    /// when it is first asked for something.
+    pub(crate) fn pace(&mut self, target: u64, size: u64) {
+        if !self.background {
+            return;
+        }
+        {
+            let mut state = self.shared.lock();
+            state.target = target.min(size);
+            state.size = size;
+        }
+        self.shared.changed.notify_all();
+        if self.thread.is_none() {
+            let shared = Arc::clone(&self.shared);
+            let name = "kimberlite-prepare".to_owned();
+            match std::thread::Builder::new().name(name).spawn(move || shared.run()) {
+                Ok(thread) => self.thread = Some(thread),
+                Err(e) => {
+                    tracing::warn!(error = %e, "segments are prepared in the commit thread");
+                    self.background = false;
+                }
+            }
+        }
+    }
+
+    /// The spare as far as it is filled, at once or after the step under way. Nothing more is
+    /// filled until the next `pace`.
+    pub(crate) fn take(&mut self) -> Option<Spare> {
+        let mut state = self.shared.lock();
+        state.wanted = true;
+        state.target = 0;
+        while state.busy {
+            state = self.shared.wait(state);
+        }
+        state.wanted = false;
+        state.spare.take()
+    }
+
+    /// Gives back a spare that could not be used yet.
+    pub(crate) fn put_back(&mut self, spare: Spare) {
+        self.shared.lock().spare = Some(spare);
+    }
+
+    /// Ends the thread, after the step under way.
+    pub(crate) fn stop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that prepares segments has panicked");
+        }
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is plain values, each valid by itself, even after a panic elsewhere.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        while !state.stop {
+            let zeroed = state.spare.as_ref().map_or(0, |spare| spare.zeroed);
+            if state.wanted || zeroed >= state.target {
+                state = self.wait(state);
+                continue;
+            }
+            let size = state.size;
+            let spare = state.spare.take();
+            state.busy = true;
+            drop(state);
+            let (spare, result) = self.step(spare, size);
+            state = self.lock();
+            state.busy = false;
+            state.spare = spare;
+            if let Err(e) = result {
+                // The writer meets the same trouble when it needs the room, and reports it.
+                tracing::warn!(error = %e, "cannot fill the next segment of the log with zeroes");
+                state.target = 0;
+            }
+            self.changed.notify_all();
+            state = self
+                .changed
+                .wait_timeout_while(state, PAUSE, |state| !state.stop)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Fills one step; tells what is left of the spare.
+    fn step(&self, spare: Option<Spare>, size: u64) -> (Option<Spare>, io::Result<()>) {
+        let disk = self.files.disk();
+        let spare = match spare {
+            Some(spare) => spare,
+            None => match create_spare(disk, size) {
+                Ok(spare) => spare,
+                Err(e) => return (None, Err(e)),
+            },
+        };
+        let upto = (spare.zeroed + STEP_BYTES).min(spare.size.max(spare.zeroed));
+        match zero_fill(&*spare.file, spare.zeroed, upto) {
+            Ok(()) => (Some(Spare { zeroed: upto.max(spare.zeroed), ..spare }), Ok(())),
+            Err(e) if is_full(&e) => (Some(spare), Err(e)),
+            Err(e) => {
+                // A file that failed once is not built upon. Should removing it fail as well, it is
+                // emptied by the next attempt.
+                let _ = disk.remove(names::SPARE);
+                (None, Err(e))
+            }
+        }
+    }
+}
+
+/// Makes an empty spare.
+pub(crate) fn create_spare(disk: &dyn Disk, size: u64) -> io::Result<Spare> {
+    Ok(Spare { file: disk.create(names::SPARE)?, size, zeroed: 0 })
+}
+
+/// Writes zeroes and makes them durable.
+pub(crate) fn zero_fill(file: &dyn DiskFile, from: u64, upto: u64) -> io::Result<()> {
+    let zeroes = vec![0; upto.saturating_sub(from).min(STEP_BYTES) as usize];
+    let mut at = from;
+    while at < upto {
+        let count = (upto - at).min(STEP_BYTES);
+        file.write_at(at, &zeroes[..count as usize])?;
+        at += count;
+    }
+    file.sync_data()
+}
