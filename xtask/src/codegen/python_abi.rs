@@ -11,7 +11,7 @@ pub fn emit(contract: &Contract) -> Result<String, String> {
          \"\"\"The prototypes of the C ABI: name, result, arguments.\n\n\
          Every pointer is a `c_void_p`, which takes an address, None, or bytes without copying them.\n\"\"\"\n\n\
          from __future__ import annotations\n\n\
-         from ctypes import c_bool, c_char_p, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p\n\
+         from ctypes import IMPORTS\n\
          from typing import Any, Final\n\n",
     );
     let _ = writeln!(out, "ABI_VERSION: Final = {}\n", contract.protocol.abi_version);
@@ -41,7 +41,15 @@ pub fn emit(contract: &Contract) -> Result<String, String> {
         }
     }
     out.push_str(")\n");
-    Ok(out)
+    // Only what stands below is imported.
+    let used = [
+        "c_bool", "c_char_p", "c_int32", "c_size_t", "c_uint8", "c_uint32", "c_uint64", "c_void_p",
+    ]
+    .into_iter()
+    .filter(|kind| out.contains(&format!(" {kind},")) || out.contains(&format!("{kind})")))
+    .collect::<Vec<_>>()
+    .join(", ");
+    Ok(out.replacen("IMPORTS", &used, 1))
 }
 
 /// The ctypes of a C declaration's result and arguments.

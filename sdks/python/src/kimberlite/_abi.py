@@ -6,7 +6,7 @@ Every pointer is a `c_void_p`, which takes an address, None, or bytes without co
 
 from __future__ import annotations
 
-from ctypes import c_bool, c_char_p, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import c_bool, c_char_p, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any, Final
 
 ABI_VERSION: Final = 1

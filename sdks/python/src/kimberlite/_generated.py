@@ -682,6 +682,9 @@ OPTION_DEFAULTS: Final[dict[str, int | str]] = {
 }
 
 __all__ = [
+    "DEFAULT_PORT",
+    "ERROR_CLASSES",
+    "OPTION_DEFAULTS",
     "AtKind",
     "AuthFailedError",
     "CallCancelledError",
@@ -691,9 +694,7 @@ __all__ = [
     "CompletionKind",
     "ConnectionFailedError",
     "CorruptionError",
-    "DEFAULT_PORT",
     "DataClass",
-    "ERROR_CLASSES",
     "ForkedError",
     "FrameKind",
     "InternalError",
@@ -704,7 +705,6 @@ __all__ = [
     "LimitExceededError",
     "LogLevel",
     "NullPointerError",
-    "OPTION_DEFAULTS",
     "OffsetMismatchError",
     "OffsetOutOfRangeError",
     "OverloadedError",

@@ -1,0 +1,706 @@
+"""Every operation: what it submits to the library, and how its completion becomes a value.
+
+The synchronous and the asyncio client run the same operations; they differ only in how they wait.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import struct
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Union
+
+from kimberlite._generated import (
+    AtKind,
+    DataClass,
+    InvalidArgumentError,
+    InvalidDataClassError,
+    LimitExceededError,
+    ValueType,
+)
+from kimberlite._native import FOREVER, check, quick, string_at, u64, utf8, waiting
+from kimberlite._queues import Completion, Operation
+from kimberlite.types import (
+    AppendKey,
+    AppendResult,
+    Column,
+    Offset,
+    Page,
+    Param,
+    Position,
+    StreamId,
+    StreamInfo,
+    Value,
+    Verification,
+)
+
+ANY_OFFSET: Final = FOREVER
+"""Append wherever the stream ends."""
+
+_PARAM_TEXT: Final = 64
+_CALL_STALE: Final = 1
+_U8_MAX: Final = 255
+# Above this many bytes the library's copy is worth letting other threads run meanwhile.
+_LARGE_BYTES: Final = 65536
+
+_CALL_OPTIONS: Final = struct.Struct("=QQIIQ")
+_PAGE: Final = struct.Struct("=QQQQQQQQQ")
+_BLOCKS: Final = struct.Struct("=QQQQ")
+_CELLS: Final = struct.Struct("=QQQQQQ")
+_STREAM: Final = struct.Struct("=QQQQQQQB7x32s")
+_LIST: Final = struct.Struct("=QQQ")
+_VERIFICATION: Final = struct.Struct("=QQQB7x32s")
+_PARAM: Final = struct.Struct("=I4xQQ")
+_PARAM_I64: Final = struct.Struct("=I4xq8x")
+_PARAM_F64: Final = struct.Struct("=I4xd8x")
+_F64: Final = struct.Struct("=d")
+_U64: Final = struct.Struct("=Q")
+_RESULT: Final = struct.Struct("=QQQ")
+
+Data = Union[bytes, bytearray, memoryview]
+"""What an event is given as."""
+
+RawRows = tuple[tuple[Column, ...], list[tuple[Value, ...]], Position]
+
+
+def call_options(
+    timeout_ms: int | None, min_position: int = 0, stale: bool = False
+) -> bytes | None:
+    """The options of one call; None where all are the defaults."""
+    if timeout_ms is None and not min_position and not stale:
+        return None
+    if timeout_ms is not None and u64(timeout_ms, "timeout_ms") == 0:
+        raise InvalidArgumentError("timeout_ms is 0; give at least 1, or None for the default")
+    flags = _CALL_STALE if stale else 0
+    return _CALL_OPTIONS.pack(timeout_ms or 0, u64(min_position, "min_position"), flags, 0, 0)
+
+
+def _nothing(_completion: Completion) -> None:
+    return None
+
+
+# Streams and tenants.
+
+
+def create_stream(
+    client: int, name: str, data_class: int, call: bytes | None
+) -> Operation[StreamId]:
+    text = utf8(name, "name")
+    if not isinstance(data_class, int):
+        raise TypeError(f"data_class must be a DataClass, not {type(data_class).__name__}")
+    if not 0 <= data_class <= _U8_MAX:
+        known = ", ".join(f"{value.name} ({value.value})" for value in DataClass)
+        raise InvalidDataClassError(f"data_class is {data_class}; use {known}")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_create_stream(
+            client, queue, text, len(text), data_class, call, tag, operation, detail
+        ),
+        lambda completion: StreamId(completion.value0),
+    )
+
+
+def _decode_streams(completion: Completion) -> list[StreamInfo]:
+    try:
+        address, count, _ = _LIST.unpack(string_at(completion.result, _LIST.size))
+        raw = string_at(address, count * _STREAM.size) if count else b""
+        return [_stream_info(*row) for row in _STREAM.iter_unpack(raw)]
+    finally:
+        quick.kmb_stream_list_free(completion.result)
+
+
+def _stream_info(
+    stream_id: int,
+    next_offset: int,
+    created_ns: int,
+    last_timestamp_ns: int,
+    data_bytes: int,
+    name: int,
+    name_len: int,
+    data_class: int,
+    head: bytes,
+) -> StreamInfo:
+    return StreamInfo(
+        StreamId(stream_id),
+        string_at(name, name_len).decode(),
+        DataClass(data_class),
+        Offset(next_offset),
+        created_ns,
+        last_timestamp_ns,
+        data_bytes,
+        head,
+    )
+
+
+def list_streams(client: int, call: bytes | None) -> Operation[list[StreamInfo]]:
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_list_streams(
+            client, queue, call, tag, operation, detail
+        ),
+        _decode_streams,
+    )
+
+
+def stream_info(client: int, stream: int | str, call: bytes | None) -> Operation[StreamInfo]:
+    def decode(completion: Completion) -> StreamInfo:
+        return _decode_streams(completion)[0]
+
+    if isinstance(stream, str):
+        text = utf8(stream, "stream")
+        return Operation(
+            lambda queue, tag, operation, detail: quick.kmb_submit_stream_by_name(
+                client, queue, text, len(text), call, tag, operation, detail
+            ),
+            decode,
+        )
+    stream_id = u64(stream, "stream")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_stream_info(
+            client, queue, stream_id, call, tag, operation, detail
+        ),
+        decode,
+    )
+
+
+def create_tenant(client: int, tenant_id: int, call: bytes | None) -> Operation[bool]:
+    u64(tenant_id, "tenant_id")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_create_tenant(
+            client, queue, tenant_id, call, tag, operation, detail
+        ),
+        lambda completion: bool(completion.value0),
+    )
+
+
+def delete_tenant(client: int, tenant_id: int, call: bytes | None) -> Operation[None]:
+    u64(tenant_id, "tenant_id")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_delete_tenant(
+            client, queue, tenant_id, call, tag, operation, detail
+        ),
+        _nothing,
+    )
+
+
+def _decode_tenants(completion: Completion) -> list[int]:
+    try:
+        address, count, _ = _LIST.unpack(string_at(completion.result, _LIST.size))
+        ids = array("Q")
+        if count:
+            ids.frombytes(string_at(address, count * 8))
+        return ids.tolist()
+    finally:
+        quick.kmb_tenant_list_free(completion.result)
+
+
+def list_tenants(client: int, call: bytes | None) -> Operation[list[int]]:
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_list_tenants(
+            client, queue, call, tag, operation, detail
+        ),
+        _decode_tenants,
+    )
+
+
+# Appending.
+
+
+def _packed(events: Iterable[Data]) -> tuple[bytes, array[int]]:
+    """Events as one block of bytes and a length for each."""
+    if isinstance(events, (bytes, bytearray, memoryview, str)):
+        raise TypeError(f"events must be a list of bytes, not {type(events).__name__}")
+    batch = events if isinstance(events, (list, tuple)) else list(events)
+    # join names the first element that is not bytes-like.
+    data = b"".join(batch)
+    try:
+        lens = array("I", map(len, batch))
+    except OverflowError:
+        raise LimitExceededError("events holds an event of 4 GiB or more") from None
+    if sum(lens) != len(data):
+        # A memoryview's len() counts elements, which need not be bytes.
+        lens = array("I", [memoryview(event).nbytes for event in batch])
+    return data, lens
+
+
+def append(
+    client: int,
+    stream_id: int,
+    events: Iterable[Data],
+    expected_offset: int | None,
+    key: AppendKey | None,
+    call: bytes | None,
+) -> Operation[AppendResult]:
+    data, lens = _packed(events)
+    u64(stream_id, "stream_id")
+    expected = ANY_OFFSET if expected_offset is None else u64(expected_offset, "expected_offset")
+    if expected_offset == ANY_OFFSET:
+        raise InvalidArgumentError("expected_offset is 2**64 - 1; no stream is that long")
+    face = waiting if len(data) > _LARGE_BYTES else quick
+    count = len(lens)
+    address = lens.buffer_info()[0]
+
+    def submit(queue: int, tag: int, operation: Any, detail: Any) -> int:
+        size = len(data)
+        if key is None:
+            code: int = face.kmb_submit_append(
+                client, queue, stream_id, expected, data, size, address, count,
+                call, tag, operation, detail,
+            )  # fmt: skip
+        else:
+            code = face.kmb_submit_append_with_key(
+                client, queue, key.producer_id, key.sequence, stream_id, expected,
+                data, size, address, count, call, tag, operation, detail,
+            )  # fmt: skip
+        return code
+
+    def decode(completion: Completion) -> AppendResult:
+        return AppendResult(
+            Offset(completion.value0), count, completion.value2, Position(completion.value1)
+        )
+
+    return Operation(submit, decode, keep=lens)
+
+
+def open_producer(client: int, call: bytes | None) -> Operation[int]:
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_open_producer(
+            client, queue, call, tag, operation, detail
+        ),
+        lambda completion: completion.value0,
+    )
+
+
+# Reading.
+
+
+def take_page(address: int) -> Page:
+    """A page's bytes as Python's own; the library's are freed."""
+    try:
+        (count, first, data, data_len, _, lens_at, timestamps_at, next_offset, position) = (
+            _PAGE.unpack(string_at(address, _PAGE.size))
+        )
+        lens = array("I")
+        timestamps = array("Q")
+        if count:
+            lens.frombytes(string_at(lens_at, count * 4))
+            timestamps.frombytes(string_at(timestamps_at, count * 8))
+        payload = string_at(data, data_len) if data_len else b""
+        return Page(first, payload, lens, timestamps, next_offset, position)
+    finally:
+        quick.kmb_page_free(address)
+
+
+def _decode_page(completion: Completion) -> Page:
+    return take_page(completion.result)
+
+
+def _decode_optional_page(completion: Completion) -> Page | None:
+    return take_page(completion.result) if completion.result else None
+
+
+def read(
+    client: int,
+    stream_id: int,
+    from_offset: int,
+    max_events: int,
+    max_bytes: int,
+    call: bytes | None,
+) -> Operation[Page]:
+    for value, name in (
+        (stream_id, "stream_id"),
+        (from_offset, "from_offset"),
+        (max_events, "max_events"),
+        (max_bytes, "max_bytes"),
+    ):
+        u64(value, name)
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_read_page(
+            client,
+            queue,
+            stream_id,
+            from_offset,
+            max_events,
+            max_bytes,
+            call,
+            tag,
+            operation,
+            detail,
+        ),
+        _decode_page,
+    )
+
+
+def _decode_blocks(completion: Completion) -> bytes:
+    try:
+        address, size, _, _ = _BLOCKS.unpack(string_at(completion.result, _BLOCKS.size))
+        return string_at(address, size) if size else b""
+    finally:
+        quick.kmb_blocks_free(completion.result)
+
+
+def read_blocks(
+    client: int, stream_id: int, from_offset: int, max_events: int, call: bytes | None
+) -> Operation[bytes]:
+    u64(stream_id, "stream_id")
+    u64(from_offset, "from_offset")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_read_blocks(
+            client, queue, stream_id, from_offset, max_events, 0, call, tag, operation, detail
+        ),
+        _decode_blocks,
+    )
+
+
+def new_reader(
+    client: int, stream_id: int, from_offset: int, page_events: int, call: bytes | None
+) -> int:
+    """A reader's handle; asks nothing of the server yet."""
+    handle = ctypes.c_void_p()
+    detail = ctypes.c_void_p()
+    code = quick.kmb_reader_new(
+        client,
+        u64(stream_id, "stream_id"),
+        u64(from_offset, "from_offset"),
+        u64(page_events, "page_events"),
+        call,
+        ctypes.byref(handle),
+        ctypes.byref(detail),
+    )
+    check(code, detail)
+    return handle.value or 0
+
+
+def reader_next(reader: int) -> Operation[Page | None]:
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_reader_next(
+            reader, queue, tag, operation, detail
+        ),
+        _decode_optional_page,
+    )
+
+
+def subscribe(client: int, stream_id: int, from_offset: int, call: bytes | None) -> Operation[int]:
+    u64(stream_id, "stream_id")
+    u64(from_offset, "from_offset")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_subscribe(
+            client, queue, stream_id, from_offset, call, tag, operation, detail
+        ),
+        lambda completion: completion.result,
+    )
+
+
+def subscription_next(subscription: int, timeout_ms: int | None) -> Operation[Page | None]:
+    limit = FOREVER if timeout_ms is None else u64(timeout_ms, "timeout_ms")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_subscription_next(
+            subscription, queue, limit, tag, operation, detail
+        ),
+        _decode_optional_page,
+    )
+
+
+# Queries.
+
+
+def cut(
+    position: int | None, timestamp: datetime.datetime | None, timestamp_ns: int | None
+) -> tuple[int, int]:
+    """Which moment a query sees, from the one argument that names it."""
+    if sum(x is not None for x in (position, timestamp, timestamp_ns)) != 1:
+        raise TypeError("give exactly one of position, timestamp and timestamp_ns")
+    if position is not None:
+        return AtKind.POSITION, u64(position, "position")
+    if timestamp is not None:
+        if timestamp.tzinfo is None:
+            raise TypeError(
+                "timestamp has no time zone; use datetime.now(timezone.utc) or the like"
+            )
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+        timestamp_ns = (timestamp - epoch) // datetime.timedelta(microseconds=1) * 1000
+    return AtKind.TIMESTAMP, u64(timestamp_ns or 0, "timestamp_ns")
+
+
+def _packed_params(params: Sequence[Param]) -> tuple[bytes, list[bytes]]:
+    """Parameters as the library lays them out, and the bytes that they point to."""
+    if isinstance(params, (str, bytes, bytearray, memoryview)) or not isinstance(params, Sequence):
+        raise TypeError(f"params must be a list, not {type(params).__name__}")
+    out = bytearray()
+    kept: list[bytes] = []
+    for index, value in enumerate(params):
+        if value is None:
+            out += _PARAM.pack(ValueType.NULL, 0, 0)
+        elif isinstance(value, bool):
+            out += _PARAM.pack(ValueType.BOOL, value, 0)
+        elif isinstance(value, int):
+            if not -(2**63) <= value < 2**63:
+                raise InvalidArgumentError(f"params[{index}] does not fit into 64 bits")
+            out += _PARAM_I64.pack(ValueType.INT64, value)
+        elif isinstance(value, float):
+            out += _PARAM_F64.pack(ValueType.FLOAT64, value)
+        elif isinstance(value, (str, bytes, bytearray, memoryview)):
+            is_text = isinstance(value, str)
+            data = utf8(value, f"params[{index}]") if isinstance(value, str) else bytes(value)
+            kept.append(data)
+            place = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+            out += _PARAM.pack(_PARAM_TEXT if is_text else ValueType.BYTES, place, len(data))
+        else:
+            raise TypeError(
+                f"params[{index}] is a {type(value).__name__};"
+                " use None, bool, int, float, str or bytes"
+            )
+    return bytes(out), kept
+
+
+def _columns(result: int, count: int) -> tuple[Column, ...]:
+    text = ctypes.c_void_p()
+    size = ctypes.c_size_t()
+    detail = ctypes.c_void_p()
+
+    def ask(function: Any, column: int) -> str:
+        code = function(
+            result, column, ctypes.byref(text), ctypes.byref(size), ctypes.byref(detail)
+        )
+        check(code, detail)
+        return string_at(text.value or 0, size.value).decode() if size.value else ""
+
+    return tuple(
+        Column(
+            ask(quick.kmb_query_result_column_name, i), ask(quick.kmb_query_result_column_type, i)
+        )
+        for i in range(count)
+    )
+
+
+def _cells(result: int) -> list[tuple[Value, ...]]:
+    """Every row, from the packed cells."""
+    raw = ctypes.create_string_buffer(_CELLS.size)
+    detail = ctypes.c_void_p()
+    check(quick.kmb_query_result_cells(result, raw, ctypes.byref(detail)), detail)
+    rows, columns, types_at, values_at, heap_at, heap_len = _CELLS.unpack(raw.raw)
+    count = rows * columns
+    if not count:
+        return [()] * rows
+    kinds = string_at(types_at, count)
+    numbers = array("q")
+    numbers.frombytes(string_at(values_at, count * 8))
+    heap = string_at(heap_at, heap_len) if heap_len else b""
+    values = [
+        number if kind == 0 else _cell(kind, number & FOREVER, heap)
+        for kind, number in zip(kinds, numbers)
+    ]
+    # The same iterator as often as there are columns cuts the values into rows.
+    return list(zip(*[iter(values)] * columns))
+
+
+def _cell(kind: int, number: int, heap: bytes) -> Value:
+    if kind == ValueType.NULL:
+        return None
+    if kind == ValueType.FLOAT64:
+        value: float = _F64.unpack(_U64.pack(number))[0]
+        return value
+    if kind == ValueType.BOOL:
+        return bool(number)
+    start = number >> 32
+    data = heap[start : start + (number & 0xFFFF_FFFF)]
+    return data.decode() if kind == ValueType.STRING else data
+
+
+def _take_result(result: int) -> RawRows:
+    """A query result as Python's own values; the library's are freed."""
+    try:
+        _, _, column_count = _RESULT.unpack(string_at(result, _RESULT.size))
+        position = ctypes.c_uint64()
+        detail = ctypes.c_void_p()
+        code = quick.kmb_query_result_position(result, ctypes.byref(position), ctypes.byref(detail))
+        check(code, detail)
+        return _columns(result, column_count), _cells(result), Position(position.value)
+    finally:
+        quick.kmb_query_result_free(result)
+
+
+def query(
+    client: int, sql: str, params: Sequence[Param], at: tuple[int, int], call: bytes | None
+) -> Operation[RawRows]:
+    submit, keep = _submit_query(quick.kmb_submit_query, client, sql, params, at, call)
+    return Operation(submit, lambda completion: _take_result(completion.result), keep)
+
+
+def query_cursor(
+    client: int, sql: str, params: Sequence[Param], at: tuple[int, int], call: bytes | None
+) -> Operation[int]:
+    submit, keep = _submit_query(quick.kmb_submit_query_cursor, client, sql, params, at, call)
+    return Operation(submit, lambda completion: completion.result, keep)
+
+
+def _submit_query(
+    function: Any,
+    client: int,
+    sql: str,
+    params: Sequence[Param],
+    at: tuple[int, int],
+    call: bytes | None,
+) -> tuple[Any, object]:
+    """A submission, and the parameters' bytes, which it reads by their addresses."""
+    text = utf8(sql, "sql")
+    packed, kept = _packed_params(params)
+    count = len(params)
+
+    def submit(queue: int, tag: int, operation: Any, detail: Any) -> int:
+        code: int = function(
+            client, queue, text, len(text), packed, count, at[0], at[1],
+            call, tag, operation, detail,
+        )  # fmt: skip
+        return code
+
+    return submit, kept
+
+
+def cursor_schema(cursor: int) -> RawRows:
+    """A cursor's columns and position, with no rows."""
+    result = ctypes.c_void_p()
+    detail = ctypes.c_void_p()
+    code = quick.kmb_cursor_schema(cursor, ctypes.byref(result), ctypes.byref(detail))
+    check(code, detail)
+    return _take_result(result.value or 0)
+
+
+def cursor_next(cursor: int) -> Operation[list[tuple[Value, ...]] | None]:
+    def decode(completion: Completion) -> list[tuple[Value, ...]] | None:
+        if not completion.result:
+            return None
+        try:
+            return _cells(completion.result)
+        finally:
+            quick.kmb_query_result_free(completion.result)
+
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_cursor_next(
+            cursor, queue, tag, operation, detail
+        ),
+        decode,
+    )
+
+
+# Verification.
+
+
+def verify(client: int, stream_id: int, call: bytes | None) -> Operation[Verification]:
+    u64(stream_id, "stream_id")
+
+    def decode(completion: Completion) -> Verification:
+        try:
+            raw = string_at(completion.result, _VERIFICATION.size)
+        finally:
+            quick.kmb_verification_free(completion.result)
+        count, bad, position, valid, head = _VERIFICATION.unpack(raw)
+        first_bad = None if bad == FOREVER else Offset(bad)
+        return Verification(bool(valid), count, first_bad, head, Position(position))
+
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_verify(
+            client, queue, stream_id, call, tag, operation, detail
+        ),
+        decode,
+    )
+
+
+class ChainWalk:
+    """Walks a stream's chain over raw blocks, on this side of the connection."""
+
+    def __init__(self, tenant_id: int, info: StreamInfo) -> None:
+        name = info.name.encode()
+        self._head = ctypes.create_string_buffer(32)
+        self._next = ctypes.c_uint64(0)
+        detail = ctypes.c_void_p()
+        code = quick.kmb_genesis_hash(
+            tenant_id, info.stream_id, name, len(name), info.data_class, self._head,
+            ctypes.byref(detail),
+        )  # fmt: skip
+        check(code, detail)
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the last event that fits."""
+        return self._next.value
+
+    def check(self, blocks: bytes) -> None:
+        """Moves on over blocks; CorruptionError names the offset that does not fit."""
+        detail = ctypes.c_void_p()
+        code = waiting.kmb_verify_blocks(
+            blocks, len(blocks), self._head, ctypes.byref(self._next), ctypes.byref(detail)
+        )
+        check(code, detail)
+
+    def verification(self, first_bad: int | None) -> Verification:
+        """What the walk found."""
+        bad = None if first_bad is None else Offset(first_bad)
+        return Verification(first_bad is None, self.next_offset, bad, self._head.raw, None)
+
+
+# Connecting and closing.
+
+
+def new_options(
+    addresses: Sequence[str],
+    tenant_id: int,
+    auth_token: str | None,
+    options: dict[str, Any],
+) -> int:
+    """A builder's handle; freed by free_options."""
+    if isinstance(addresses, str) or not isinstance(addresses, Sequence):
+        raise TypeError("addresses must be a list of str")
+    handle = ctypes.c_void_p()
+    detail = ctypes.c_void_p()
+    out = ctypes.byref(detail)
+    check(quick.kmb_options_new(ctypes.byref(handle), out), detail)
+    builder = handle.value or 0
+    try:
+        for index, address in enumerate(addresses):
+            text = utf8(address, f"addresses[{index}]")
+            check(quick.kmb_options_add_address(builder, text, len(text), out), detail)
+        check(quick.kmb_options_set_tenant(builder, u64(tenant_id, "tenant_id"), out), detail)
+        if auth_token is not None:
+            text = utf8(auth_token, "auth_token")
+            check(quick.kmb_options_set_auth_token(builder, text, len(text), out), detail)
+        for name, value in {"client_name": "kimberlite-python", **options}.items():
+            _set_option(builder, name, value, detail)
+    except BaseException:
+        free_options(builder)
+        raise
+    return builder
+
+
+def _set_option(builder: int, name: str, value: Any, detail: ctypes.c_void_p) -> None:
+    key = name.encode()
+    out = ctypes.byref(detail)
+    if isinstance(value, str):
+        text = utf8(value, name)
+        code = quick.kmb_options_set_string(builder, key, len(key), text, len(text), out)
+    else:
+        code = quick.kmb_options_set_u64(builder, key, len(key), u64(value, name), out)
+    check(code, detail)
+
+
+def free_options(builder: int) -> None:
+    quick.kmb_options_free(builder)
+
+
+def connect(builder: int) -> Operation[int]:
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_connect(
+            builder, queue, tag, operation, detail
+        ),
+        lambda completion: completion.result,
+    )
+
+
+def close(client: int, timeout_ms: int) -> Operation[None]:
+    u64(timeout_ms, "timeout_ms")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_close(
+            client, queue, timeout_ms, tag, operation, detail
+        ),
+        _nothing,
+    )

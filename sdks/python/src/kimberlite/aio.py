@@ -1,0 +1,492 @@
+"""The asyncio client."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from kimberlite import _operations as operations
+from kimberlite._generated import AtKind, ClosedError, CorruptionError, DataClass
+from kimberlite._native import waiting
+from kimberlite._queues import LoopQueue, Operation, loop_queue, release
+from kimberlite.client import rows_as, typed
+from kimberlite.types import (
+    AppendKey,
+    AppendResult,
+    Event,
+    Offset,
+    Page,
+    Param,
+    Position,
+    QueryResult,
+    Row,
+    StreamId,
+    StreamInfo,
+    Verification,
+)
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    import datetime
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+    from kimberlite._generated import ClientOptions
+    from kimberlite._operations import Data
+
+    class _Run(Protocol):
+        """How a client awaits an operation."""
+
+        async def __call__(self, operation: Operation[T], /) -> T: ...
+
+
+RowT = TypeVar("RowT")
+
+_CLOSE_TIMEOUT_MS = 5000
+_PAGE_EVENTS = 10_000
+_NOW = (int(AtKind.NOW), 0)
+
+
+class AsyncClient:
+    """A connection to a database: a server, or a folder of this process.
+
+    It belongs to the event loop on which it was connected. Use it in an ``async with`` statement,
+    or call ``close``. Cancelling a task cancels its call in the library.
+    """
+
+    def __init__(self, queue: LoopQueue, handle: int, tenant_id: int) -> None:
+        """Made by ``AsyncClient.connect``."""
+        self._queue = queue
+        self._handle = handle
+        self._closed = False
+        self.tenant_id = tenant_id
+        """The tenant that this client works for."""
+
+    @classmethod
+    async def connect(
+        cls,
+        addresses: Sequence[str],
+        tenant_id: int,
+        auth_token: str | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> Self:
+        """Connects to the first address that answers.
+
+        An address is ``host:port``, ``tls://host:port``, ``embedded:<folder>`` for a database in
+        this process, or ``memory:`` for one that is gone with its client. Several addresses are
+        members of one database.
+        """
+        builder = operations.new_options(addresses, tenant_id, auth_token, dict(options))
+        queue = loop_queue()
+        queue.users += 1
+        try:
+            return cls(queue, await queue.run(operations.connect(builder)), tenant_id)
+        except BaseException:
+            release(queue)
+            raise
+        finally:
+            operations.free_options(builder)
+
+    async def _run(self, operation: Operation[T]) -> T:
+        if self._closed and not self._queue.handle:
+            raise ClosedError("the client is closed")
+        return await self._queue.run(operation)
+
+    # Streams and tenants.
+
+    async def create_stream(
+        self, name: str, data_class: DataClass, *, timeout_ms: int | None = None
+    ) -> StreamId:
+        """Creates a stream, or gives the id of the one with the same name and class."""
+        call = operations.call_options(timeout_ms)
+        return await self._run(operations.create_stream(self._handle, name, data_class, call))
+
+    async def streams(self, *, timeout_ms: int | None = None) -> list[StreamInfo]:
+        """The tenant's streams, by id."""
+        return await self._run(
+            operations.list_streams(self._handle, operations.call_options(timeout_ms))
+        )
+
+    async def stream_info(
+        self, stream: StreamId | str, *, timeout_ms: int | None = None
+    ) -> StreamInfo:
+        """What is known about a stream, by its id or its name."""
+        call = operations.call_options(timeout_ms)
+        return await self._run(operations.stream_info(self._handle, stream, call))
+
+    async def create_tenant(self, tenant_id: int, *, timeout_ms: int | None = None) -> bool:
+        """Creates a tenant; needs an admin. Tells whether this call did."""
+        call = operations.call_options(timeout_ms)
+        return await self._run(operations.create_tenant(self._handle, tenant_id, call))
+
+    async def delete_tenant(self, tenant_id: int, *, timeout_ms: int | None = None) -> None:
+        """Deletes a tenant; needs an admin. Nobody reaches its streams any more."""
+        call = operations.call_options(timeout_ms)
+        await self._run(operations.delete_tenant(self._handle, tenant_id, call))
+
+    async def tenants(self, *, timeout_ms: int | None = None) -> list[int]:
+        """The tenants on which the caller is admin."""
+        return await self._run(
+            operations.list_tenants(self._handle, operations.call_options(timeout_ms))
+        )
+
+    # Appending.
+
+    async def append(
+        self,
+        stream_id: StreamId,
+        events: Iterable[Data],
+        *,
+        expected_offset: int | None = None,
+        timeout_ms: int | None = None,
+    ) -> Offset:
+        """Appends events, all or none, and returns the first one's offset once they are durable.
+
+        With ``expected_offset`` it fails with OffsetMismatchError unless the stream ends there.
+        """
+        result = await self.append_result(
+            stream_id, events, expected_offset=expected_offset, timeout_ms=timeout_ms
+        )
+        return result.first_offset
+
+    async def append_result(
+        self,
+        stream_id: StreamId,
+        events: Iterable[Data],
+        *,
+        expected_offset: int | None = None,
+        timeout_ms: int | None = None,
+    ) -> AppendResult:
+        """Appends like ``append``, and tells the commit time and position too."""
+        call = operations.call_options(timeout_ms)
+        return await self._run(
+            operations.append(self._handle, stream_id, events, expected_offset, None, call)
+        )
+
+    async def append_with_key(
+        self,
+        key: AppendKey,
+        stream_id: StreamId,
+        events: Iterable[Data],
+        *,
+        expected_offset: int | None = None,
+        timeout_ms: int | None = None,
+    ) -> AppendResult:
+        """Settles an append whose outcome is unknown, with the key from its error.
+
+        With the same stream and events it tells what became of the first attempt, or appends them
+        now; never twice. A key from ``open_producer`` makes appends repeatable by the caller.
+        """
+        call = operations.call_options(timeout_ms)
+        return await self._run(
+            operations.append(self._handle, stream_id, events, expected_offset, key, call)
+        )
+
+    async def open_producer(self, *, timeout_ms: int | None = None) -> int:
+        """A producer whose appends the caller numbers, from 1, by ``append_with_key``."""
+        return await self._run(
+            operations.open_producer(self._handle, operations.call_options(timeout_ms))
+        )
+
+    # Reading.
+
+    async def read(
+        self,
+        stream_id: StreamId,
+        from_offset: int = 0,
+        max_events: int = 1000,
+        *,
+        max_bytes: int = 0,
+        min_position: int = 0,
+        stale: bool = False,
+        timeout_ms: int | None = None,
+    ) -> Page:
+        """Reads events in order; an empty page at the end of the stream.
+
+        At most ``max_events`` and about ``max_bytes`` (0: the limit of 16 MiB), but at least one.
+        """
+        call = operations.call_options(timeout_ms, min_position, stale)
+        return await self._run(
+            operations.read(self._handle, stream_id, from_offset, max_events, max_bytes, call)
+        )
+
+    async def events(
+        self,
+        stream_id: StreamId,
+        from_offset: int = 0,
+        *,
+        page_events: int = _PAGE_EVENTS,
+        timeout_ms: int | None = None,
+    ) -> AsyncIterator[Event]:
+        """Every event from an offset to the end of the stream, read page by page."""
+        async for page in self.pages(
+            stream_id, from_offset, page_events=page_events, timeout_ms=timeout_ms
+        ):
+            for event in page:
+                yield event
+
+    async def pages(
+        self,
+        stream_id: StreamId,
+        from_offset: int = 0,
+        *,
+        page_events: int = _PAGE_EVENTS,
+        timeout_ms: int | None = None,
+    ) -> AsyncIterator[Page]:
+        """Every page from an offset to the end of the stream."""
+        call = operations.call_options(timeout_ms)
+        reader = operations.new_reader(self._handle, stream_id, from_offset, page_events, call)
+        try:
+            while (page := await self._run(operations.reader_next(reader))) is not None:
+                yield page
+        finally:
+            waiting.kmb_reader_close(reader, None)
+
+    async def subscribe(
+        self, stream_id: StreamId, from_offset: int = 0, *, timeout_ms: int | None = None
+    ) -> AsyncSubscription:
+        """Everything from an offset on, then every event as it is committed."""
+        call = operations.call_options(timeout_ms)
+        handle = await self._run(operations.subscribe(self._handle, stream_id, from_offset, call))
+        return AsyncSubscription(self._run, handle)
+
+    # Queries.
+
+    @overload
+    async def query(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        row_type: None = None,
+        min_position: int = 0,
+        stale: bool = False,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[Row]: ...
+    @overload
+    async def query(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        row_type: type[RowT],
+        min_position: int = 0,
+        stale: bool = False,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[RowT]: ...
+    async def query(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        row_type: type[Any] | None = None,
+        min_position: int = 0,
+        stale: bool = False,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[Any]:
+        """Runs one SELECT statement; every stream is a table with id, timestamp and data.
+
+        ``row_type`` is a dataclass or named tuple whose fields are named like the columns.
+        """
+        call = operations.call_options(timeout_ms, min_position, stale)
+        return rows_as(
+            await self._run(operations.query(self._handle, sql, params, _NOW, call)), row_type
+        )
+
+    @overload
+    async def query_at(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        position: int | None = None,
+        timestamp: datetime.datetime | None = None,
+        timestamp_ns: int | None = None,
+        row_type: None = None,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[Row]: ...
+    @overload
+    async def query_at(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        position: int | None = None,
+        timestamp: datetime.datetime | None = None,
+        timestamp_ns: int | None = None,
+        row_type: type[RowT],
+        timeout_ms: int | None = None,
+    ) -> QueryResult[RowT]: ...
+    async def query_at(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        position: int | None = None,
+        timestamp: datetime.datetime | None = None,
+        timestamp_ns: int | None = None,
+        row_type: type[Any] | None = None,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[Any]:
+        """Runs one SELECT statement over the streams as they were at one past moment."""
+        at = operations.cut(position, timestamp, timestamp_ns)
+        call = operations.call_options(timeout_ms)
+        return rows_as(
+            await self._run(operations.query(self._handle, sql, params, at, call)), row_type
+        )
+
+    async def query_cursor(
+        self, sql: str, params: Sequence[Param] = (), *, timeout_ms: int | None = None
+    ) -> AsyncCursor:
+        """Runs one SELECT statement whose rows come in batches, for results of any size."""
+        call = operations.call_options(timeout_ms)
+        handle = await self._run(operations.query_cursor(self._handle, sql, params, _NOW, call))
+        return AsyncCursor(self._run, handle)
+
+    # Verification.
+
+    async def verify(self, stream_id: StreamId, *, timeout_ms: int | None = None) -> Verification:
+        """Lets the server walk the stream's hash chain."""
+        call = operations.call_options(timeout_ms)
+        return await self._run(operations.verify(self._handle, stream_id, call))
+
+    async def verify_locally(
+        self, stream_id: StreamId, *, timeout_ms: int | None = None
+    ) -> Verification:
+        """Reads the whole stream and walks its hash chain in this process.
+
+        It trusts the server with nothing but the stream's name and class.
+        """
+        call = operations.call_options(timeout_ms)
+        walk = operations.ChainWalk(
+            self.tenant_id, await self._run(operations.stream_info(self._handle, stream_id, call))
+        )
+        while blocks := await self._run(
+            operations.read_blocks(self._handle, stream_id, walk.next_offset, _PAGE_EVENTS, call)
+        ):
+            try:
+                walk.check(blocks)
+            except CorruptionError as error:
+                return walk.verification(error.value)
+        return walk.verification(None)
+
+    # Closing.
+
+    async def close(self, timeout_ms: int = _CLOSE_TIMEOUT_MS) -> None:
+        """Ends every pending call with ClosedError and closes; a second close does nothing."""
+        if not self._closed:
+            self._closed = True
+            try:
+                await self._queue.run(operations.close(self._handle, timeout_ms))
+            finally:
+                release(self._queue)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if not getattr(self, "_closed", True):
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            self._closed = True
+            waiting.kmb_client_close(self._handle, 0, None)
+            release(self._queue)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<kimberlite.AsyncClient tenant_id={self.tenant_id} {state}>"
+
+
+class AsyncSubscription:
+    """A stream's events as they come. Iterate over it; close it from any thread to end that.
+
+    It survives reconnects, and neither skips nor repeats an event.
+    """
+
+    def __init__(self, run: _Run, handle: int) -> None:
+        """Made by ``AsyncClient.subscribe``."""
+        self._run = run
+        self._handle = handle
+        self._closed = False
+
+    async def next_page(self, timeout_ms: int | None = None) -> Page | None:
+        """The next events as soon as there are any; None where none came in time."""
+        return await self._run(operations.subscription_next(self._handle, timeout_ms))
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            page = await self.next_page()
+            if page is not None:
+                for event in page:
+                    yield event
+
+    def close(self) -> None:
+        """Ends the subscription: a waiting call gets ClosedError. A second close does nothing."""
+        if not self._closed:
+            self._closed = True
+            waiting.kmb_subscription_close(self._handle, None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self.close()
+
+
+class AsyncCursor:
+    """A query's rows in batches. Iterate over it for the rows."""
+
+    def __init__(self, run: _Run, handle: int) -> None:
+        """Made by ``AsyncClient.query_cursor``."""
+        self._run = run
+        self._handle = handle
+        self._closed = False
+        columns, _, position = operations.cursor_schema(handle)
+        self.columns = columns
+        """The columns in order."""
+        self.position: Position = position
+        """The position that the rows reflect."""
+
+    async def next_batch(self) -> list[Row] | None:
+        """The next rows; None after the last."""
+        values = await self._run(operations.cursor_next(self._handle))
+        return None if values is None else typed(self.columns, values, None)
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        while (batch := await self.next_batch()) is not None:
+            for row in batch:
+                yield row
+
+    def close(self) -> None:
+        """Stops the query. A second close does nothing."""
+        if not self._closed:
+            self._closed = True
+            waiting.kmb_cursor_close(self._handle, None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self.close()
+
+
+__all__ = ["AsyncClient", "AsyncCursor", "AsyncSubscription"]

@@ -1,0 +1,464 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from kimberlite import _operations as operations
+from kimberlite._generated import AtKind, CorruptionError, DataClass
+from kimberlite._native import quick, waiting
+from kimberlite._queues import run
+from kimberlite.types import (
+    AppendKey,
+    AppendResult,
+    Column,
+    Event,
+    Offset,
+    Page,
+    Param,
+    Position,
+    QueryResult,
+    Row,
+    StreamId,
+    StreamInfo,
+    Verification,
+    into,
+)
+
+if TYPE_CHECKING:
+    import datetime
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+    from kimberlite._generated import ClientOptions
+    from kimberlite._operations import Data
+
+T = TypeVar("T")
+RowT = TypeVar("RowT")
+
+_CLOSE_TIMEOUT_MS = 5000
+_PAGE_EVENTS = 10_000
+_NOW = (int(AtKind.NOW), 0)
+
+
+def rows_as(raw: operations.RawRows, row_type: type[Any] | None) -> QueryResult[Any]:
+    """A result's rows as Row objects, or as objects of the row type."""
+    columns, values, position = raw
+    return QueryResult(typed(columns, values, row_type), columns, position)
+
+
+def typed(columns: tuple[Column, ...], values: list[Any], row_type: type[Any] | None) -> list[Any]:
+    """Rows as Row objects, or as objects of the row type."""
+    if row_type is not None:
+        return into(row_type, columns, values)
+    places = {column.name: i for i, column in enumerate(columns)}
+    return [Row(row, places) for row in values]
+
+
+class Client:
+    """A connection to a database: a server, or a folder of this process.
+
+    Safe to use from every thread. Use it in a ``with`` statement, or call ``close``.
+    """
+
+    def __init__(self, handle: int, tenant_id: int) -> None:
+        """Made by ``Client.connect``."""
+        self._handle = handle
+        self._closed = False
+        self.tenant_id = tenant_id
+        """The tenant that this client works for."""
+
+    @classmethod
+    def connect(
+        cls,
+        addresses: Sequence[str],
+        tenant_id: int,
+        auth_token: str | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> Self:
+        """Connects to the first address that answers.
+
+        An address is ``host:port``, ``tls://host:port``, ``embedded:<folder>`` for a database in
+        this process, or ``memory:`` for one that is gone with its client. Several addresses are
+        members of one database.
+        """
+        builder = operations.new_options(addresses, tenant_id, auth_token, dict(options))
+        try:
+            return cls(run(operations.connect(builder)), tenant_id)
+        finally:
+            operations.free_options(builder)
+
+    # Streams and tenants.
+
+    def create_stream(
+        self, name: str, data_class: DataClass, *, timeout_ms: int | None = None
+    ) -> StreamId:
+        """Creates a stream, or gives the id of the one with the same name and class."""
+        call = operations.call_options(timeout_ms)
+        return run(operations.create_stream(self._handle, name, data_class, call))
+
+    def streams(self, *, timeout_ms: int | None = None) -> list[StreamInfo]:
+        """The tenant's streams, by id."""
+        return run(operations.list_streams(self._handle, operations.call_options(timeout_ms)))
+
+    def stream_info(self, stream: StreamId | str, *, timeout_ms: int | None = None) -> StreamInfo:
+        """What is known about a stream, by its id or its name."""
+        call = operations.call_options(timeout_ms)
+        return run(operations.stream_info(self._handle, stream, call))
+
+    def create_tenant(self, tenant_id: int, *, timeout_ms: int | None = None) -> bool:
+        """Creates a tenant; needs an admin. Tells whether this call did."""
+        call = operations.call_options(timeout_ms)
+        return run(operations.create_tenant(self._handle, tenant_id, call))
+
+    def delete_tenant(self, tenant_id: int, *, timeout_ms: int | None = None) -> None:
+        """Deletes a tenant; needs an admin. Nobody reaches its streams any more."""
+        call = operations.call_options(timeout_ms)
+        run(operations.delete_tenant(self._handle, tenant_id, call))
+
+    def tenants(self, *, timeout_ms: int | None = None) -> list[int]:
+        """The tenants on which the caller is admin."""
+        return run(operations.list_tenants(self._handle, operations.call_options(timeout_ms)))
+
+    # Appending.
+
+    def append(
+        self,
+        stream_id: StreamId,
+        events: Iterable[Data],
+        *,
+        expected_offset: int | None = None,
+        timeout_ms: int | None = None,
+    ) -> Offset:
+        """Appends events, all or none, and returns the first one's offset once they are durable.
+
+        With ``expected_offset`` it fails with OffsetMismatchError unless the stream ends there.
+        """
+        return self.append_result(
+            stream_id, events, expected_offset=expected_offset, timeout_ms=timeout_ms
+        ).first_offset
+
+    def append_result(
+        self,
+        stream_id: StreamId,
+        events: Iterable[Data],
+        *,
+        expected_offset: int | None = None,
+        timeout_ms: int | None = None,
+    ) -> AppendResult:
+        """Appends like ``append``, and tells the commit time and position too."""
+        call = operations.call_options(timeout_ms)
+        return run(operations.append(self._handle, stream_id, events, expected_offset, None, call))
+
+    def append_with_key(
+        self,
+        key: AppendKey,
+        stream_id: StreamId,
+        events: Iterable[Data],
+        *,
+        expected_offset: int | None = None,
+        timeout_ms: int | None = None,
+    ) -> AppendResult:
+        """Settles an append whose outcome is unknown, with the key from its error.
+
+        With the same stream and events it tells what became of the first attempt, or appends them
+        now; never twice. A key from ``open_producer`` makes appends repeatable by the caller.
+        """
+        call = operations.call_options(timeout_ms)
+        return run(operations.append(self._handle, stream_id, events, expected_offset, key, call))
+
+    def open_producer(self, *, timeout_ms: int | None = None) -> int:
+        """A producer whose appends the caller numbers, from 1, by ``append_with_key``."""
+        return run(operations.open_producer(self._handle, operations.call_options(timeout_ms)))
+
+    # Reading.
+
+    def read(
+        self,
+        stream_id: StreamId,
+        from_offset: int = 0,
+        max_events: int = 1000,
+        *,
+        max_bytes: int = 0,
+        min_position: int = 0,
+        stale: bool = False,
+        timeout_ms: int | None = None,
+    ) -> Page:
+        """Reads events in order; an empty page at the end of the stream.
+
+        At most ``max_events`` and about ``max_bytes`` (0: the limit of 16 MiB), but at least one.
+        """
+        call = operations.call_options(timeout_ms, min_position, stale)
+        return run(
+            operations.read(self._handle, stream_id, from_offset, max_events, max_bytes, call)
+        )
+
+    def events(
+        self,
+        stream_id: StreamId,
+        from_offset: int = 0,
+        *,
+        page_events: int = _PAGE_EVENTS,
+        timeout_ms: int | None = None,
+    ) -> Iterator[Event]:
+        """Every event from an offset to the end of the stream, read page by page."""
+        for page in self.pages(
+            stream_id, from_offset, page_events=page_events, timeout_ms=timeout_ms
+        ):
+            yield from page
+
+    def pages(
+        self,
+        stream_id: StreamId,
+        from_offset: int = 0,
+        *,
+        page_events: int = _PAGE_EVENTS,
+        timeout_ms: int | None = None,
+    ) -> Iterator[Page]:
+        """Every page from an offset to the end of the stream."""
+        call = operations.call_options(timeout_ms)
+        reader = operations.new_reader(self._handle, stream_id, from_offset, page_events, call)
+        try:
+            while (page := run(operations.reader_next(reader))) is not None:
+                yield page
+        finally:
+            waiting.kmb_reader_close(reader, None)
+
+    def subscribe(
+        self, stream_id: StreamId, from_offset: int = 0, *, timeout_ms: int | None = None
+    ) -> Subscription:
+        """Everything from an offset on, then every event as it is committed."""
+        call = operations.call_options(timeout_ms)
+        return Subscription(run(operations.subscribe(self._handle, stream_id, from_offset, call)))
+
+    # Queries.
+
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        row_type: None = None,
+        min_position: int = 0,
+        stale: bool = False,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[Row]: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        row_type: type[RowT],
+        min_position: int = 0,
+        stale: bool = False,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[RowT]: ...
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        row_type: type[Any] | None = None,
+        min_position: int = 0,
+        stale: bool = False,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[Any]:
+        """Runs one SELECT statement; every stream is a table with id, timestamp and data.
+
+        ``row_type`` is a dataclass or named tuple whose fields are named like the columns.
+        """
+        call = operations.call_options(timeout_ms, min_position, stale)
+        return rows_as(run(operations.query(self._handle, sql, params, _NOW, call)), row_type)
+
+    @overload
+    def query_at(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        position: int | None = None,
+        timestamp: datetime.datetime | None = None,
+        timestamp_ns: int | None = None,
+        row_type: None = None,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[Row]: ...
+    @overload
+    def query_at(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        position: int | None = None,
+        timestamp: datetime.datetime | None = None,
+        timestamp_ns: int | None = None,
+        row_type: type[RowT],
+        timeout_ms: int | None = None,
+    ) -> QueryResult[RowT]: ...
+    def query_at(
+        self,
+        sql: str,
+        params: Sequence[Param] = (),
+        *,
+        position: int | None = None,
+        timestamp: datetime.datetime | None = None,
+        timestamp_ns: int | None = None,
+        row_type: type[Any] | None = None,
+        timeout_ms: int | None = None,
+    ) -> QueryResult[Any]:
+        """Runs one SELECT statement over the streams as they were at one past moment."""
+        at = operations.cut(position, timestamp, timestamp_ns)
+        call = operations.call_options(timeout_ms)
+        return rows_as(run(operations.query(self._handle, sql, params, at, call)), row_type)
+
+    def query_cursor(
+        self, sql: str, params: Sequence[Param] = (), *, timeout_ms: int | None = None
+    ) -> Cursor:
+        """Runs one SELECT statement whose rows come in batches, for results of any size."""
+        call = operations.call_options(timeout_ms)
+        return Cursor(run(operations.query_cursor(self._handle, sql, params, _NOW, call)))
+
+    # Verification.
+
+    def verify(self, stream_id: StreamId, *, timeout_ms: int | None = None) -> Verification:
+        """Lets the server walk the stream's hash chain."""
+        call = operations.call_options(timeout_ms)
+        return run(operations.verify(self._handle, stream_id, call))
+
+    def verify_locally(self, stream_id: StreamId, *, timeout_ms: int | None = None) -> Verification:
+        """Reads the whole stream and walks its hash chain in this process.
+
+        It trusts the server with nothing but the stream's name and class.
+        """
+        call = operations.call_options(timeout_ms)
+        walk = operations.ChainWalk(
+            self.tenant_id, run(operations.stream_info(self._handle, stream_id, call))
+        )
+        while blocks := run(
+            operations.read_blocks(self._handle, stream_id, walk.next_offset, _PAGE_EVENTS, call)
+        ):
+            try:
+                walk.check(blocks)
+            except CorruptionError as error:
+                return walk.verification(error.value)
+        return walk.verification(None)
+
+    # Closing.
+
+    def close(self, timeout_ms: int = _CLOSE_TIMEOUT_MS) -> None:
+        """Ends every pending call with ClosedError and closes; a second close does nothing."""
+        if not self._closed:
+            self._closed = True
+            run(operations.close(self._handle, timeout_ms))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if not getattr(self, "_closed", True):
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            self._closed = True
+            waiting.kmb_client_close(self._handle, 0, None)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<kimberlite.Client tenant_id={self.tenant_id} {state}>"
+
+
+class Subscription:
+    """A stream's events as they come. Iterate over it; close it from any thread to end that.
+
+    It survives reconnects, and neither skips nor repeats an event.
+    """
+
+    def __init__(self, handle: int) -> None:
+        """Made by ``Client.subscribe``."""
+        self._handle = handle
+        self._closed = False
+
+    def next_page(self, timeout_ms: int | None = None) -> Page | None:
+        """The next events as soon as there are any; None where none came in time."""
+        return run(operations.subscription_next(self._handle, timeout_ms))
+
+    def __iter__(self) -> Iterator[Event]:
+        while True:
+            page = self.next_page()
+            if page is not None:
+                yield from page
+
+    def close(self) -> None:
+        """Ends the subscription: a waiting call gets ClosedError. A second close does nothing."""
+        if not self._closed:
+            self._closed = True
+            waiting.kmb_subscription_close(self._handle, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self.close()
+
+
+class Cursor:
+    """A query's rows in batches. Iterate over it for the rows."""
+
+    def __init__(self, handle: int) -> None:
+        """Made by ``Client.query_cursor``."""
+        self._handle = handle
+        self._closed = False
+        columns, _, position = operations.cursor_schema(handle)
+        self.columns = columns
+        """The columns in order."""
+        self.position: Position = position
+        """The position that the rows reflect."""
+
+    def next_batch(self) -> list[Row] | None:
+        """The next rows; None after the last."""
+        values = run(operations.cursor_next(self._handle))
+        return None if values is None else typed(self.columns, values, None)
+
+    def __iter__(self) -> Iterator[Row]:
+        while (batch := self.next_batch()) is not None:
+            yield from batch
+
+    def close(self) -> None:
+        """Stops the query. A second close does nothing."""
+        if not self._closed:
+            self._closed = True
+            waiting.kmb_cursor_close(self._handle, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self.close()
+
+
+def version() -> str:
+    """The native library's version."""
+    text: bytes = quick.kmb_version()
+    return text.decode()
+
+
+__all__ = ["Client", "Cursor", "Subscription", "version"]

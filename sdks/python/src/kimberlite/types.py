@@ -1,0 +1,329 @@
+"""What calls take and give."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NewType, TypeVar, Union, overload
+
+from kimberlite._error_base import AppendKey
+from kimberlite._generated import AtKind, DataClass, LogLevel, Role
+
+if TYPE_CHECKING:
+    from array import array
+
+StreamId = NewType("StreamId", int)
+"""A stream's id."""
+
+Offset = NewType("Offset", int)
+"""An event's place in its stream, from 0 without gaps."""
+
+Position = NewType("Position", int)
+"""A moment of the database: opaque, and only growing."""
+
+Value = Union[None, bool, int, float, str, bytes]
+"""One SQL value of a result."""
+
+Param = Union[None, bool, int, float, str, bytes, bytearray, memoryview]
+"""One parameter of a statement."""
+
+RowT = TypeVar("RowT")
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def _utc(timestamp_ns: int) -> datetime.datetime:
+    """A time in UTC; Python's times end at microseconds."""
+    return _EPOCH + datetime.timedelta(microseconds=timestamp_ns // 1000)
+
+
+class Event(NamedTuple):
+    """One event of a stream."""
+
+    offset: Offset
+    """Its place in the stream."""
+    data: bytes
+    """Its bytes."""
+    timestamp_ns: int
+    """When it was committed, in nanoseconds since the Unix epoch."""
+
+    @property
+    def timestamp(self) -> datetime.datetime:
+        """When it was committed, in UTC, to the microsecond."""
+        return _utc(self.timestamp_ns)
+
+
+class Page(Sequence[Event]):
+    """Events that were read together, in order.
+
+    The page owns its bytes. Events are cut out of them only when they are asked for; ``views``
+    gives them without copying.
+    """
+
+    __slots__ = ("_data", "_lens", "_timestamps", "first_offset", "next_offset", "position")
+
+    def __init__(
+        self,
+        first_offset: int,
+        data: bytes,
+        lens: array[int],
+        timestamps: array[int],
+        next_offset: int,
+        position: int,
+    ) -> None:
+        self._data = data
+        self._lens = lens
+        self._timestamps = timestamps
+        self.first_offset = Offset(first_offset)
+        """The offset of the first event."""
+        self.next_offset = Offset(next_offset)
+        """The stream's next offset when it was read."""
+        self.position = Position(position)
+        """The position that the page reflects."""
+
+    @property
+    def end_offset(self) -> Offset:
+        """The offset after the page's last event: where the next read goes on."""
+        return Offset(self.first_offset + len(self._lens))
+
+    def payloads(self) -> list[bytes]:
+        """The data of every event."""
+        read = BytesIO(self._data).read
+        return [read(length) for length in self._lens]
+
+    def views(self) -> Iterator[memoryview]:
+        """The data of every event as views into the page, which they keep alive."""
+        whole = memoryview(self._data)
+        start = 0
+        for length in self._lens:
+            end = start + length
+            yield whole[start:end]
+            start = end
+
+    def __len__(self) -> int:
+        return len(self._lens)
+
+    def __iter__(self) -> Iterator[Event]:
+        offsets = range(self.first_offset, self.first_offset + len(self._lens))
+        return map(Event, offsets, self.payloads(), self._timestamps)  # type: ignore[arg-type]
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Event]: ...
+    def __getitem__(self, index: int | slice) -> Event | list[Event]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        count = len(self._lens)
+        place = index + count if index < 0 else index
+        if not 0 <= place < count:
+            raise IndexError(f"the page has {count} events; there is none at {index}")
+        start = sum(self._lens[:place])
+        data = self._data[start : start + self._lens[place]]
+        return Event(Offset(self.first_offset + place), data, self._timestamps[place])
+
+    def __repr__(self) -> str:
+        return f"Page(first_offset={self.first_offset}, events={len(self)})"
+
+
+@dataclasses.dataclass(frozen=True)
+class AppendResult:
+    """What an append gave."""
+
+    first_offset: Offset
+    """The offset of the first event."""
+    count: int
+    """How many events were appended."""
+    timestamp_ns: int
+    """When they were committed, in nanoseconds since the Unix epoch."""
+    position: Position
+    """The position of the append."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamInfo:
+    """What is known about a stream."""
+
+    stream_id: StreamId
+    """Its id."""
+    name: str
+    """Its name."""
+    data_class: DataClass
+    """The class of its data."""
+    next_offset: Offset
+    """The offset that the next event gets: the count of its events."""
+    created_ns: int
+    """When it was created, in nanoseconds since the Unix epoch."""
+    last_timestamp_ns: int
+    """When its newest event was committed; 0 where it has none."""
+    data_bytes: int
+    """Bytes of event data that it holds."""
+    head: bytes
+    """The last hash of its chain: 32 bytes."""
+
+    @property
+    def created(self) -> datetime.datetime:
+        """When it was created, in UTC."""
+        return _utc(self.created_ns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What a walk over a stream's hash chain found."""
+
+    valid: bool
+    """Whether every block fits."""
+    count: int
+    """Events that were verified."""
+    first_bad_offset: Offset | None
+    """The first offset of the block that does not fit; None where all fit."""
+    head: bytes
+    """The chain's last hash that fits: 32 bytes."""
+    position: Position | None
+    """The position that the answer reflects; None where this client walked the chain itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A result column."""
+
+    name: str
+    """Its name or alias."""
+    declared_type: str
+    """INTEGER, REAL, TEXT or BLOB where it comes straight from a table; else empty."""
+
+
+class Row:
+    """One row of a result: by name, ``row["id"]``, or by place, ``row[0]``."""
+
+    __slots__ = ("_places", "_values")
+
+    def __init__(self, values: tuple[Value, ...], places: Mapping[str, int]) -> None:
+        self._values = values
+        self._places = places
+
+    @overload
+    def __getitem__(self, index: int) -> Value: ...
+    @overload
+    def __getitem__(self, index: str) -> Value: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Value, ...]: ...
+    def __getitem__(self, index: int | str | slice) -> Value | tuple[Value, ...]:
+        if isinstance(index, str):
+            try:
+                return self._values[self._places[index]]
+            except KeyError:
+                names = ", ".join(self._places)
+                raise KeyError(f"no column {index!r}; there are: {names}") from None
+        return self._values[index]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Row):
+            return self._values == other._values and list(self._places) == list(other._places)
+        return self._values == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values)
+
+    def keys(self) -> list[str]:
+        """The names of the columns; with this, ``dict(row)`` works."""
+        return list(self._places)
+
+    def as_tuple(self) -> tuple[Value, ...]:
+        """The values in order."""
+        return self._values
+
+    def as_dict(self) -> dict[str, Value]:
+        """The values by name."""
+        return {name: self._values[place] for name, place in self._places.items()}
+
+    def __repr__(self) -> str:
+        cells = ", ".join(f"{name}={self._values[i]!r}" for name, i in self._places.items())
+        return f"Row({cells})"
+
+
+class QueryResult(Sequence[RowT], Generic[RowT]):
+    """The rows of a query, each a Row or an object of the row type that was asked for."""
+
+    __slots__ = ("_rows", "columns", "position")
+
+    def __init__(self, rows: list[RowT], columns: tuple[Column, ...], position: Position) -> None:
+        self._rows = rows
+        self.columns = columns
+        """The columns in order."""
+        self.position = position
+        """The position that the result reflects."""
+
+    @overload
+    def __getitem__(self, index: int) -> RowT: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RowT]: ...
+    def __getitem__(self, index: int | slice) -> RowT | list[RowT]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[RowT]:
+        return iter(self._rows)
+
+    def __repr__(self) -> str:
+        names = ", ".join(column.name for column in self.columns)
+        return f"QueryResult(columns=[{names}], rows={len(self)})"
+
+
+def into(
+    row_type: type[RowT], columns: tuple[Column, ...], rows: list[tuple[Value, ...]]
+) -> list[RowT]:
+    """Rows as objects of a dataclass (or named tuple) whose fields are named like columns."""
+    names = [column.name for column in columns]
+    if dataclasses.is_dataclass(row_type):
+        fields = [f for f in dataclasses.fields(row_type) if f.init]
+        required = [
+            f.name
+            for f in fields
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        ]
+        known = [f.name for f in fields]
+    else:
+        known = list(getattr(row_type, "_fields", ()))
+        defaults: Mapping[str, Any] = getattr(row_type, "_field_defaults", {})
+        required = [name for name in known if name not in defaults]
+    missing = [name for name in required if name not in names]
+    if not known or missing:
+        raise TypeError(
+            f"{row_type.__name__} needs {', '.join(missing) or 'fields'}; the query gives"
+            f" {', '.join(names)}: name the columns like the fields, with AS where they differ"
+        )
+    wanted = [(i, name) for i, name in enumerate(names) if name in known]
+    return [row_type(**{name: row[i] for i, name in wanted}) for row in rows]
+
+
+__all__ = [
+    "AppendKey",
+    "AppendResult",
+    "AtKind",
+    "Column",
+    "DataClass",
+    "Event",
+    "LogLevel",
+    "Offset",
+    "Page",
+    "Param",
+    "Position",
+    "QueryResult",
+    "Role",
+    "Row",
+    "StreamId",
+    "StreamInfo",
+    "Value",
+    "Verification",
+]
