@@ -1,0 +1,179 @@
+//! Raw blocks as they arrive: found in a sequence of chunks, and checked.
+
+use std::fmt;
+
+use bytes::Bytes;
+use kimberlite_wire::block::{BLOCK_HEADER_BYTES, BlockError, BlockHeader, BlockView};
+use kimberlite_wire::session::Answer;
+use kimberlite_wire::{Error, ErrorCode, Response};
+
+use crate::client::{StreamId, unexpected};
+
+/// Stored blocks of one stream, in order, byte for byte as they lie in the log; their checksums
+/// were checked. [`crate::verify_blocks`] proves their contents and their chain.
+pub struct Blocks {
+    bytes: Bytes,
+    end_offset: u64,
+    position: u64,
+}
+
+impl Blocks {
+    /// The blocks, one after the other.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The stream's next offset when it was read.
+    pub fn end_offset(&self) -> u64 {
+        self.end_offset
+    }
+
+    /// The position that they reflect.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The blocks one by one.
+    pub fn iter(&self) -> impl Iterator<Item = Result<BlockView<'_>, Error>> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            match next_block(rest) {
+                Ok((view, used)) => {
+                    rest = &rest[used..];
+                    Some(Ok(view))
+                }
+                Err(e) => {
+                    rest = &[];
+                    Some(Err(e))
+                }
+            }
+        })
+    }
+
+    pub(crate) fn from_read(stream: StreamId, answer: Answer) -> Result<Blocks, Error> {
+        let (end_offset, position) = match &answer.body {
+            Response::Read(body) => (body.next_offset, body.position),
+            other => return Err(unexpected(other)),
+        };
+        let blocks = Blocks { bytes: join(answer.payload), end_offset, position };
+        let mut source = BlockSource::default();
+        source.feed(&blocks.bytes, &mut |block| check_stream(block, stream))?;
+        source.finish()?;
+        Ok(blocks)
+    }
+}
+
+impl fmt::Debug for Blocks {
+    /// Shows the shape, never the data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blocks")
+            .field("bytes", &self.bytes.len())
+            .field("end_offset", &self.end_offset)
+            .finish()
+    }
+}
+
+/// Puts the chunks of an answer together; a single one is not copied.
+pub(crate) fn join(mut chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() <= 1 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut all = Vec::with_capacity(chunks.iter().map(Bytes::len).sum());
+    chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
+    Bytes::from(all)
+}
+
+fn next_block(bytes: &[u8]) -> Result<(BlockView<'_>, usize), Error> {
+    BlockView::parse(bytes).map_err(damaged)?.ok_or_else(cut_short)
+}
+
+/// CORRUPTION: a block does not fit its checksums.
+pub(crate) fn damaged(e: BlockError) -> Error {
+    Error::new(ErrorCode::Corruption, format!("a block arrived damaged: {e}"))
+}
+
+fn cut_short() -> Error {
+    Error::protocol("the answer ends in the middle of a block")
+}
+
+/// PROTOCOL: the block belongs to another stream than the one asked for.
+pub(crate) fn check_stream(block: &BlockView<'_>, stream: StreamId) -> Result<(), Error> {
+    if block.header.stream_id == stream.0 {
+        return Ok(());
+    }
+    Err(Error::protocol(format!(
+        "the answer holds a block of stream {} where stream {stream} was asked for",
+        block.header.stream_id
+    )))
+}
+
+/// Finds the blocks in chunks that are cut anywhere. A block within one chunk is used in place; only
+/// those across a cut are copied together.
+#[derive(Default)]
+pub(crate) struct BlockSource {
+    carry: Vec<u8>,
+}
+
+impl BlockSource {
+    /// Hands each block that is complete by now to `visit`. An error is final.
+    pub(crate) fn feed(
+        &mut self,
+        chunk: &[u8],
+        visit: &mut dyn FnMut(&BlockView<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut rest = chunk;
+        while !self.carry.is_empty() && !rest.is_empty() {
+            let wanted = self.missing()?.min(rest.len());
+            self.carry.extend_from_slice(&rest[..wanted]);
+            rest = &rest[wanted..];
+            if let Some(used) = visit_one(&self.carry, visit)? {
+                debug_assert_eq!(used, self.carry.len());
+                self.carry.clear();
+            }
+        }
+        while !rest.is_empty() {
+            match visit_one(rest, visit)? {
+                Some(used) => rest = &rest[used..],
+                None => {
+                    self.carry.extend_from_slice(rest);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes the block under way still needs, as far as can be told.
+    fn missing(&self) -> Result<usize, Error> {
+        let have = self.carry.len();
+        let Some(header) = self.carry.first_chunk::<BLOCK_HEADER_BYTES>() else {
+            return Ok(BLOCK_HEADER_BYTES - have);
+        };
+        let header = BlockHeader::decode(header).map_err(damaged)?;
+        Ok(header.block_len().saturating_sub(have).max(1))
+    }
+
+    /// Bytes that wait for the rest of their block.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.carry.len()
+    }
+
+    /// PROTOCOL where the bytes ended in the middle of a block.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        if self.carry.is_empty() { Ok(()) } else { Err(cut_short()) }
+    }
+}
+
+fn visit_one(
+    bytes: &[u8],
+    visit: &mut dyn FnMut(&BlockView<'_>) -> Result<(), Error>,
+) -> Result<Option<usize>, Error> {
+    let Some((view, used)) = BlockView::parse(bytes).map_err(damaged)? else {
+        return Ok(None);
+    };
+    visit(&view)?;
+    Ok(Some(used))
+}

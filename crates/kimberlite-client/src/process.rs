@@ -1,0 +1,32 @@
+//! What a fork does to the clients that the child inherits.
+//!
+//! The child of a fork has copies of the sockets but none of the threads that serve them. Whoever
+//! can watch forks (the C ABI does, by `pthread_atfork`) calls [`mark_forked`] in the child; from
+//! then on every call fails with FORKED at once, without touching an inherited descriptor or lock.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kimberlite_wire::{Error, ErrorCode};
+
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process is the child of one that had used this library. Safe to call from a
+/// handler of fork: it stores one flag.
+pub fn mark_forked() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`mark_forked`] was called.
+pub fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+pub(crate) fn check() -> Result<(), Error> {
+    if is_forked() {
+        return Err(Error::new(
+            ErrorCode::Forked,
+            "this process was forked after Kimberlite was used in its parent",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! The two threads that serve all clients of the process.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use kimberlite_wire::{Error, ErrorCode};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// How many threads serve the sockets and clocks of all clients of the process.
+pub const IO_THREADS: usize = 2;
+
+/// The name of these threads.
+pub const IO_THREAD_NAME: &str = "kimberlite-io";
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// The runtime that serves all clients, started by the first call. It is never stopped: threads are
+/// not joined while a host process exits. OVERLOADED where the system refuses a thread.
+pub fn handle() -> Result<Handle, Error> {
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime.handle().clone());
+    }
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime.handle().clone());
+    }
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .thread_name(IO_THREAD_NAME)
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|e| {
+            let detail = format!("the client's threads could not be started: {e}");
+            Error::new(ErrorCode::Overloaded, detail)
+        })?;
+    Ok(RUNTIME.get_or_init(|| runtime).handle().clone())
+}
