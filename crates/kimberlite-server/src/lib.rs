@@ -16,13 +16,23 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod accept;
+mod budget;
 mod config;
+mod connection;
+mod directory;
+mod guard;
+mod handshake;
+mod listen;
 mod server;
+mod shared;
+mod tls;
 mod token;
+mod transport;
 
 pub use config::{
     AuditConfig, LimitsConfig, LogConfig, LogFormat, QueryConfig, ServerConfig, StorageConfig,
-    TEMPLATE, TlsConfig, TokenConfig,
+    TEMPLATE, TlsConfig, TokenConfig, parse_role,
 };
 pub use server::Server;
 pub use token::{Tenants, TokenHash, new_token};

@@ -1,16 +1,32 @@
 //! A running server.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 
-use kimberlite_wire::Error;
+use kimberlite_engine::{Engine, EngineOptions, Storage};
+use kimberlite_wire::{Error, ErrorCode};
+use tokio::runtime::Runtime;
 
 use crate::config::ServerConfig;
+use crate::shared::{Shared, Stage};
+use crate::token::Tenants;
+use crate::{accept, listen};
 
-/// A running server. Dropping it stops it at once; [`Server::shutdown`] lets it finish first.
+/// Threads that serve connections where the configuration names none.
+const MAX_DEFAULT_THREADS: usize = 4;
+/// How long answers and closes may take once the grace period is over.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A running server. Dropping it stops it without grace; [`Server::shutdown`] lets it finish first.
 #[derive(Debug)]
 pub struct Server {
+    shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
+    /// Gone once the server was stopped.
+    runtime: Option<Runtime>,
 }
 
 impl Server {
@@ -18,12 +34,28 @@ impl Server {
     /// of its own from then on. INVALID_ARGUMENT names the option that is wrong or the address
     /// that cannot be bound, STORAGE what is wrong with the data folder.
     pub fn start(config: ServerConfig) -> Result<Server, Error> {
-        let _ = config;
-        Ok(Server { addresses: vec![SocketAddr::from(([127, 0, 0, 1], 0))] })
+        config.check()?;
+        let endpoints = listen::resolve(&config)?;
+        let runtime = runtime(&config)?;
+        let entered = runtime.enter();
+        // Bound before the database is opened, so that a port in use is told at once; listening
+        // only after it, so that no client waits for a recovery.
+        let sockets = listen::bind(&endpoints)?;
+        let engine = Engine::open(engine_options(&config))?;
+        let shared = Shared::new(&config, engine)?;
+        ensure_tenants(&shared.engine, &config)?;
+        let listeners = listen::listen(sockets)?;
+        let addresses = listeners.iter().map(|(_, address)| *address).collect();
+        for (listener, _) in listeners {
+            runtime.spawn(accept::accept(shared.clone(), listener));
+        }
+        drop(entered);
+        Ok(Server { shared, addresses, runtime: Some(runtime) })
     }
 
     /// The first address that it listens on, with the port that was really bound.
     pub fn local_addr(&self) -> SocketAddr {
+        // A checked configuration has at least one address, and the first of each is bound.
         self.addresses[0]
     }
 
@@ -32,17 +64,100 @@ impl Server {
         &self.addresses
     }
 
-    /// Stops accepting, finishes the requests under way for at most `grace`, answers the rest with
-    /// CLOSED and closes the database. It blocks until all of that is done.
-    pub fn shutdown(self, grace: Duration) -> Result<(), Error> {
-        let _ = grace;
-        Ok(())
+    /// The database behind it.
+    pub fn engine(&self) -> &Engine {
+        &self.shared.engine
     }
 
-    /// Takes over the tokens and the certificates of another configuration. Connections whose
-    /// token is gone or grants something else now are closed.
-    pub fn reload(&self, config: &ServerConfig) -> Result<(), Error> {
-        let _ = config;
-        Ok(())
+    /// Stops accepting, finishes the requests under way for at most `grace`, answers the rest with
+    /// CLOSED and closes the database. It blocks until all of that is done.
+    pub fn shutdown(mut self, grace: Duration) -> Result<(), Error> {
+        self.stop(grace)
     }
+
+    fn stop(&mut self, grace: Duration) -> Result<(), Error> {
+        let Some(runtime) = self.runtime.take() else { return Ok(()) };
+        let shared = self.shared.clone();
+        let (done, finished) = mpsc::sync_channel(1);
+        runtime.spawn(async move {
+            shared.enter(Stage::Draining);
+            if tokio::time::timeout(grace, shared.all_tasks_done()).await.is_err() {
+                shared.enter(Stage::Closing);
+                // What is still there then is cut off with the runtime.
+                let _ = tokio::time::timeout(CLOSING_TIMEOUT, shared.all_tasks_done()).await;
+            }
+            // The receiver waits below.
+            let _ = done.send(());
+        });
+        let finished = finished.recv();
+        self.shared.engine.close();
+        // Not waited for: that would panic where the caller is a thread of another runtime.
+        runtime.shutdown_background();
+        finished.map_err(|_| Error::new(ErrorCode::Internal, "the server's runtime has stopped"))
+    }
+
+    /// Takes over the tokens and the certificates of another configuration, and nothing else of
+    /// it. Connections whose token is gone or grants something else now are closed. Where it
+    /// fails, everything stays as it was. INVALID_ARGUMENT names what is wrong.
+    pub fn reload(&self, config: &ServerConfig) -> Result<(), Error> {
+        config.check()?;
+        self.shared.reload(config)?;
+        ensure_tenants(&self.shared.engine, config)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nobody is left to tell an error to.
+        let _ = self.stop(Duration::ZERO);
+    }
+}
+
+fn runtime(config: &ServerConfig) -> Result<Runtime, Error> {
+    let threads = match config.io_threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_DEFAULT_THREADS),
+        threads => threads,
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("kimberlite-io")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorCode::Internal, format!("no threads can be started: {e}")))
+}
+
+fn engine_options(config: &ServerConfig) -> EngineOptions {
+    EngineOptions {
+        storage: if config.memory {
+            Storage::Memory
+        } else {
+            Storage::Folder(config.data_dir.clone())
+        },
+        segment_bytes: config.storage.segment_bytes,
+        query_timeout_ms: config.query.timeout_ms,
+        query_memory_bytes: config.query.memory_bytes,
+        query_rows: config.query.rows,
+        query_threads: config.query.threads,
+        audit_window_ms: config.audit.window_ms,
+        ..EngineOptions::default()
+    }
+}
+
+/// Creates the tenants that the configuration names, on their own or in a token.
+fn ensure_tenants(engine: &Engine, config: &ServerConfig) -> Result<(), Error> {
+    let mut tenants: BTreeSet<u64> = config.tenants.iter().copied().collect();
+    for token in &config.tokens {
+        if let Tenants::Some(list) = &token.tenants {
+            tenants.extend(list);
+        }
+    }
+    for tenant_id in tenants {
+        match engine.ensure_tenant(tenant_id) {
+            Err(error) if error.code == ErrorCode::TenantNotFound => {
+                tracing::warn!(tenant = tenant_id, "the configuration names a deleted tenant");
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }

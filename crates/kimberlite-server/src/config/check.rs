@@ -66,7 +66,8 @@ impl LimitsConfig {
 }
 
 impl TokenConfig {
-    fn check(&self) -> Result<(), Error> {
+    /// Checks name, role and tenants. INVALID_ARGUMENT names what is wrong.
+    pub fn check(&self) -> Result<(), Error> {
         let name = &self.name;
         if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
             return Err(Error::invalid(format!(

@@ -246,25 +246,27 @@ impl TokenConfig {
     }
 }
 
-/// A role's name in the configuration: its name in the contract in lower case.
-pub(crate) mod role_name {
-    use super::{Deserialize, Role};
-
-    /// The role of this name; none has the name `none`.
-    pub(crate) fn parse(text: &str) -> Result<Role, String> {
-        match text {
-            "reader" => Ok(Role::Reader),
-            "writer" => Ok(Role::Writer),
-            "admin" => Ok(Role::Admin),
-            _ => Err(format!("role {text:?} is unknown; use reader, writer or admin")),
-        }
+/// The role with this name in the configuration: `reader`, `writer` or `admin`. INVALID_ARGUMENT
+/// for another.
+pub fn parse_role(text: &str) -> Result<Role, Error> {
+    match text {
+        "reader" => Ok(Role::Reader),
+        "writer" => Ok(Role::Writer),
+        "admin" => Ok(Role::Admin),
+        _ => Err(Error::invalid(format!("role {text:?} is unknown; use reader, writer or admin"))),
     }
+}
+
+/// A role's name in the configuration: its name in the contract in lower case.
+mod role_name {
+    use super::{Deserialize, Role};
 
     pub(super) fn serialize<S: serde::Serializer>(role: &Role, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&role.name().to_ascii_lowercase())
     }
 
     pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Role, D::Error> {
-        parse(&String::deserialize(d)?).map_err(serde::de::Error::custom)
+        let text = String::deserialize(d)?;
+        super::parse_role(&text).map_err(|e| serde::de::Error::custom(e.detail))
     }
 }

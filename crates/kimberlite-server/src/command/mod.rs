@@ -1,0 +1,43 @@
+//! The command line of `kimberlite-server`.
+
+mod args;
+mod logging;
+mod run;
+mod token;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use kimberlite_server::{ServerConfig, TEMPLATE};
+use kimberlite_wire::Error;
+
+use args::{Args, Command};
+
+/// Runs the command that the arguments name. Errors go to standard error, with exit code 1.
+pub(crate) fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match &args.command {
+        _ if args.print_config => print(TEMPLATE),
+        Some(Command::Config { check: None }) => print(TEMPLATE),
+        Some(Command::Config { check: Some(file) }) => ServerConfig::from_file(file)
+            .and_then(|config| config.check())
+            .and_then(|()| print("The configuration is valid.\n")),
+        Some(Command::Token(args)) => token::make(args),
+        None => run::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kimberlite-server: {}", error.detail);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to standard output, which may have been closed: that is the reader's choice.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(())
+}

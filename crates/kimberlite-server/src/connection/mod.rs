@@ -1,0 +1,401 @@
+//! An authenticated connection: one task that reads requests, polls the engine's answers and
+//! writes them.
+//!
+//! Requests are handed to the engine in the order in which they arrive, so that the appends of a
+//! connection stay in order. Nothing is spawned for a request: its future is polled here.
+
+mod answers;
+mod dispatch;
+mod outbox;
+mod slots;
+mod streaming;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use kimberlite_engine::{Answer, BoxFuture, Session};
+use kimberlite_wire::frame::FrameDecoder;
+use kimberlite_wire::{Error, ErrorCode, FrameKind, GoawayBody, Operation, limit};
+use tokio::io::AsyncReadExt;
+use tokio::time::Sleep;
+
+use crate::budget::Share;
+use crate::directory::Grant;
+use crate::shared::{Shared, Signal, Stage};
+use crate::transport::Transport;
+pub(crate) use outbox::Outbox;
+
+/// Neither requests are taken nor answers fetched while this much waits to be sent.
+const OUTBOX_FULL_BYTES: usize = 1 << 20;
+/// What a read asks for at first, and at most unless one frame needs more.
+const READ_BYTES: (usize, usize) = (16 << 10, 256 << 10);
+/// A frame of which more than this is missing draws on the server's total before it is read.
+const LARGE_FRAME_BYTES: usize = 128 << 10;
+/// How long a connection waits for room for a large frame before it looks again.
+const ROOM_RETRY: Duration = Duration::from_millis(10);
+/// After this much was moved the task lets others run.
+const TURN_BYTES: usize = 2 << 20;
+/// A connection that was quiet this long gives its receive buffer back.
+const TRIM_AFTER: Duration = Duration::from_secs(2);
+/// How long a connection that ends may take to send what it still has to say.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Handling = BoxFuture<'static, Result<Answer, Error>>;
+type Changed = Pin<Box<dyn Future<Output = tokio::sync::watch::Receiver<Signal>> + Send>>;
+
+/// Where a connection stands.
+enum Phase {
+    /// Requests are taken.
+    Open,
+    /// Requests under way are finished, new ones refused.
+    Draining,
+    /// What waits to be sent is sent, then the connection is closed for this reason.
+    Ending(String),
+}
+
+/// How a connection ended.
+pub(crate) struct Ended {
+    /// Why, for the log.
+    pub(crate) reason: String,
+    /// Whether the peer still listens, so that it should get the rest and an orderly close.
+    pub(crate) orderly: bool,
+}
+
+/// An authenticated connection.
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    transport: Transport,
+    decoder: FrameDecoder,
+    outbox: Outbox,
+    session: Arc<Session>,
+    grant: Grant,
+    slots: slots::Slots,
+    /// Slots that were woken and not looked at yet.
+    woken: Vec<u32>,
+    /// Answers that have payload to send, whose turn comes in this order.
+    sending: VecDeque<u32>,
+    /// Bytes that answers hold while they wait for credit.
+    held_bytes: usize,
+    /// Bytes of requests that the engine has not answered.
+    queued_bytes: usize,
+    /// The room taken for a large frame that is still arriving.
+    large_frame: Option<Share>,
+    /// When to look again whether there is room for a large frame.
+    room_retry: Option<Instant>,
+    /// No request's deadline is before this.
+    next_deadline: Option<Instant>,
+    phase: Phase,
+    ending_since: Option<Instant>,
+    signal: Signal,
+    signal_changed: Changed,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Instant,
+    last_read: Instant,
+    last_moved: Instant,
+    read_bytes: usize,
+    requests_taken: u64,
+}
+
+impl Connection {
+    /// A connection whose hello was answered; the decoder may hold what came after it.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        transport: Transport,
+        mut decoder: FrameDecoder,
+        session: Arc<Session>,
+        grant: Grant,
+    ) -> Connection {
+        decoder.set_max_frame_bytes(limit::REQUEST_FRAME_BYTES as usize);
+        let now = Instant::now();
+        let mut receiver = shared.signal.subscribe();
+        // The stage may have changed during the handshake: it is looked at on the first turn.
+        receiver.mark_changed();
+        Connection {
+            transport,
+            decoder,
+            outbox: Outbox::default(),
+            session,
+            grant,
+            slots: slots::Slots::default(),
+            woken: Vec::new(),
+            sending: VecDeque::new(),
+            held_bytes: 0,
+            queued_bytes: 0,
+            large_frame: None,
+            room_retry: None,
+            next_deadline: None,
+            phase: Phase::Open,
+            ending_since: None,
+            signal: Signal::default(),
+            signal_changed: changed(receiver),
+            timer: Box::pin(tokio::time::sleep_until(now.into())),
+            timer_at: now,
+            last_read: now,
+            last_moved: now,
+            read_bytes: READ_BYTES.0,
+            requests_taken: 0,
+            shared,
+        }
+    }
+
+    /// Serves until it ends.
+    pub(crate) async fn run(&mut self) -> Ended {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// The byte stream, for the close.
+    pub(crate) fn into_transport(self) -> (Transport, u64) {
+        (self.transport, self.requests_taken)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let mut moved = 0;
+        loop {
+            self.poll_signal(cx);
+            let before = moved;
+            match self.turn(cx, &mut moved) {
+                Ok(progress) => {
+                    if let Some(ended) = self.ended() {
+                        return Poll::Ready(ended);
+                    }
+                    if moved > before {
+                        self.last_moved = Instant::now();
+                    }
+                    if !progress && !self.poll_timer(cx) {
+                        return Poll::Pending;
+                    }
+                }
+                Err(error) => {
+                    return Poll::Ready(Ended { reason: describe(&error), orderly: false });
+                }
+            }
+            if moved > TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// One round of everything; tells whether another may find something to do.
+    fn turn(&mut self, cx: &mut Context<'_>, moved: &mut usize) -> io::Result<bool> {
+        let mut progress = self.poll_woken(cx);
+        let received = self.poll_receive(cx)?;
+        if received > 0 {
+            self.last_read = Instant::now();
+            *moved += received;
+            progress = true;
+        }
+        self.take_frames();
+        progress |= self.send_payloads();
+        let mut sent = 0;
+        let done = self.outbox.poll_send(&mut self.transport, cx, &mut sent);
+        *moved += sent;
+        // With the outbox emptied, frames and answers that waited for that can go on.
+        progress |= sent > 0;
+        if let Poll::Ready(result) = done {
+            result?;
+        }
+        Ok(progress)
+    }
+
+    fn ended(&mut self) -> Option<Ended> {
+        match &self.phase {
+            Phase::Ending(reason) if self.outbox.is_empty() => {
+                Some(Ended { reason: reason.clone(), orderly: true })
+            }
+            Phase::Draining if self.outbox.is_empty() && self.slots.is_empty() => {
+                Some(Ended { reason: "the server shuts down".to_string(), orderly: true })
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends the connection with an error frame; what is under way is dropped.
+    fn fail(&mut self, request_id: u64, error: Error) {
+        let closed = Error::new(ErrorCode::Closed, "the server closes the connection");
+        self.end_all(|_| true, &closed);
+        let operation = 0;
+        self.outbox.error(operation, request_id, &error);
+        self.phase = Phase::Ending(error.to_string());
+    }
+
+    /// Receives once, where there is room for more. Returns how many bytes came.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> io::Result<usize> {
+        if !self.may_take() || !self.room_for_large_frame() {
+            return Ok(0);
+        }
+        let missing = self.decoder.missing();
+        let wanted = missing.max(self.read_bytes);
+        let buffer = self.decoder.buffer_mut();
+        if buffer.capacity() - buffer.len() < wanted.min(missing.max(READ_BYTES.0 / 4)) {
+            buffer.reserve(wanted);
+        }
+        let room = buffer.capacity() - buffer.len();
+        match pin!(self.transport.read_buf(buffer)).poll(cx) {
+            Poll::Pending => Ok(0),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(Ok(count)) => {
+                if count == room {
+                    self.read_bytes = (self.read_bytes * 2).min(READ_BYTES.1);
+                }
+                Ok(count)
+            }
+        }
+    }
+
+    /// Takes room in the server's total before a large frame is read into memory.
+    fn room_for_large_frame(&mut self) -> bool {
+        let missing = self.decoder.missing();
+        if missing <= LARGE_FRAME_BYTES || self.large_frame.is_some() {
+            return true;
+        }
+        self.large_frame = self.shared.budget.large_frame(missing);
+        self.room_retry = match self.large_frame {
+            Some(_) => None,
+            None => Some(Instant::now() + ROOM_RETRY),
+        };
+        self.large_frame.is_some()
+    }
+
+    fn poll_signal(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(mut receiver) = self.signal_changed.as_mut().poll(cx) {
+            let signal = *receiver.borrow_and_update();
+            self.signal_changed = changed(receiver);
+            self.heed(signal);
+            if matches!(signal.stage, Stage::Closing) {
+                // Nothing comes after it, and a server that is gone would signal for ever.
+                self.signal_changed = Box::pin(std::future::pending());
+            }
+        }
+    }
+
+    fn heed(&mut self, signal: Signal) {
+        let before = std::mem::replace(&mut self.signal, signal);
+        if matches!(self.phase, Phase::Ending(_)) {
+            return;
+        }
+        if before.generation != signal.generation {
+            let directory = self.shared.directory();
+            if !directory.still_grants(&self.grant, self.session.tenant_id()) {
+                let detail = "the token was changed or taken back in the server's configuration";
+                return self.fail(0, Error::new(ErrorCode::AuthFailed, detail));
+            }
+        }
+        match signal.stage {
+            Stage::Running => {}
+            Stage::Draining if matches!(self.phase, Phase::Open) => self.drain(),
+            Stage::Draining => {}
+            Stage::Closing => {
+                let detail = "the server shut down before the request was done";
+                self.end_all(|_| true, &Error::new(ErrorCode::Closed, detail));
+                self.phase = Phase::Ending("the server shuts down".to_string());
+            }
+        }
+    }
+
+    /// Says goodbye: what is under way is finished, subscriptions go on elsewhere.
+    fn drain(&mut self) {
+        self.phase = Phase::Draining;
+        let goaway =
+            GoawayBody { leader: String::new(), reason: "the server is shutting down".to_string() };
+        self.outbox.frame(FrameKind::Goaway, 0, 0, 0, bytes::Bytes::new(), |out| {
+            goaway.encode(out);
+        });
+        let subscriptions = |operation| operation == Operation::Subscribe;
+        self.end_all(subscriptions, &dispatch::shutting_down());
+    }
+
+    /// Heeds the clock and sets the timer. Returns whether something became due.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = Instant::now();
+        let wake_at = self.wake_at(now);
+        if wake_at <= now {
+            self.be_due(now);
+            return true;
+        }
+        if wake_at < self.timer_at || self.timer_at <= now {
+            self.timer_at = wake_at;
+            self.timer.as_mut().reset(wake_at.into());
+        }
+        // A timer that was set for something that is done by now is set anew.
+        while self.timer.as_mut().poll(cx).is_ready() {
+            self.timer_at = wake_at;
+            self.timer.as_mut().reset(wake_at.into());
+        }
+        false
+    }
+
+    /// When something is due next.
+    fn wake_at(&mut self, now: Instant) -> Instant {
+        let mut at = self.idle_at(now);
+        if matches!(self.phase, Phase::Ending(_)) {
+            at = at.min(*self.ending_since.get_or_insert(now) + ENDING_TIMEOUT);
+        }
+        if self.trimmable() {
+            at = at.min(self.last_read + TRIM_AFTER);
+        }
+        [self.next_deadline, self.room_retry].into_iter().flatten().fold(at, Instant::min)
+    }
+
+    /// When the connection counts as abandoned.
+    fn idle_at(&self, now: Instant) -> Instant {
+        let idle = Duration::from_millis(self.shared.limits.idle_timeout_ms);
+        let at = self.last_moved + idle;
+        let has_deadline = || self.slots.iter().any(|entry| entry.deadline.is_some());
+        if at <= now && self.outbox.is_empty() && has_deadline() {
+            // The peer waits for us, not we for the peer, and the request ends by itself.
+            return now + idle;
+        }
+        at
+    }
+
+    fn trimmable(&mut self) -> bool {
+        let buffer = self.decoder.buffer_mut();
+        buffer.is_empty() && buffer.capacity() > READ_BYTES.0
+    }
+
+    fn be_due(&mut self, now: Instant) {
+        self.end_overdue(now);
+        if self.room_retry.is_some_and(|at| at <= now) {
+            self.room_retry = None;
+        }
+        if self.trimmable() && self.last_read + TRIM_AFTER <= now {
+            *self.decoder.buffer_mut() = bytes::BytesMut::new();
+            self.read_bytes = READ_BYTES.0;
+        }
+        let ending = self.ending_since.is_some_and(|since| since + ENDING_TIMEOUT <= now);
+        if ending || self.idle_at(now) <= now {
+            // Nothing moves any more, so what waits to be sent cannot be sent either.
+            self.outbox = Outbox::default();
+            self.end_quietly();
+        }
+    }
+
+    fn end_quietly(&mut self) {
+        if !matches!(self.phase, Phase::Ending(_)) {
+            self.phase = Phase::Ending("nothing moved for the idle timeout".to_string());
+        }
+    }
+}
+
+/// Waits for the next signal; the receiver comes back with it.
+fn changed(mut receiver: tokio::sync::watch::Receiver<Signal>) -> Changed {
+    Box::pin(async move {
+        // An error means that the server is gone; its last stage tells that.
+        let _ = receiver.changed().await;
+        receiver
+    })
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the client closed it".to_string(),
+        _ => format!("the network failed: {error}"),
+    }
+}
