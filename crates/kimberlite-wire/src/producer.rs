@@ -73,15 +73,31 @@ impl ProducerTable {
         in_use
     }
 
+    /// Whether [`ProducerTable::take`] would give a number.
+    pub fn has_number(&self) -> bool {
+        self.producer_id.is_some() && !self.is_held() && !self.is_full()
+    }
+
+    /// Whether [`ProducerTable::take`] would ask for a producer.
+    pub fn needs_producer(&self) -> bool {
+        self.producer_id.is_none() || self.is_held()
+    }
+
+    /// Whether unknown outcomes hold the window, so that a fresh producer is due.
+    fn is_held(&self) -> bool {
+        self.unresolved > 0 && self.outcomes.len() >= MAX_SPAN_OVER_UNRESOLVED
+    }
+
+    fn is_full(&self) -> bool {
+        self.outcomes.len() as u64 >= limit::OUTSTANDING_APPENDS
+    }
+
     /// A number for a new append.
     pub fn take(&mut self) -> Take {
-        let Some(producer_id) = self.producer_id else {
+        let Some(producer_id) = self.producer_id.filter(|_| !self.is_held()) else {
             return Take::Open;
         };
-        if self.unresolved > 0 && self.outcomes.len() >= MAX_SPAN_OVER_UNRESOLVED {
-            return Take::Open;
-        }
-        if self.outcomes.len() as u64 >= limit::OUTSTANDING_APPENDS {
+        if self.is_full() {
             return Take::Wait;
         }
         let sequence = self.acked_below + self.outcomes.len() as u64;
