@@ -3,7 +3,7 @@
 //! Requests that change something go through one queue to the thread `kimberlite-commit`, which
 //! judges them, writes them to the log in groups, applies them and answers once they are durable.
 //! Reads look at the applied state alone and take no part in that.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod answer;
 mod clock;

@@ -4,12 +4,33 @@
 //! reads blocks where they lie. [`prepare`] compiles a statement against a [`Cut`] and tells which
 //! streams it reads, so that the caller can audit before [`Prepared::run`] reads the first byte.
 
+#[allow(unsafe_code)]
+mod authorizer;
+mod blocks;
+mod bounds;
+#[allow(unsafe_code)]
+mod connection;
+mod count;
+mod errors;
+mod events;
+#[allow(unsafe_code)]
+mod memory;
+#[allow(unsafe_code)]
+mod module;
+mod prepared;
+mod state;
+#[allow(unsafe_code)]
+mod statement;
+mod streams;
+mod token;
+
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use kimberlite_wire::{Column, DataClass, Error, ErrorCode, StreamInfo, Value};
+use kimberlite_wire::{DataClass, Error, StreamInfo};
+
+pub use prepared::{Prepared, prepare};
 
 /// One consistent view of a tenant's streams, which does not change while a query holds it.
 pub trait Cut: Send + Sync {
@@ -59,7 +80,7 @@ pub trait EventTable: Send + Sync {
 pub struct QueryLimits {
     /// How long it may take from `prepare` on, beyond which it fails with TIMEOUT.
     pub timeout_ms: u64,
-    /// How much memory it may hold, beyond which it fails with QUERY_EXECUTION.
+    /// How much memory it may hold, beyond which it fails with LIMIT_EXCEEDED.
     pub memory_bytes: u64,
     /// How many rows it may return, beyond which it fails with LIMIT_EXCEEDED.
     pub rows: u64,
@@ -78,42 +99,4 @@ pub struct TableRead {
     pub name: String,
     /// The class of its data.
     pub data_class: DataClass,
-}
-
-/// A compiled statement with its parameters, ready to run once on any one thread.
-pub struct Prepared {
-    columns: Vec<Column>,
-    tables: Vec<TableRead>,
-}
-
-impl Prepared {
-    /// The result's columns in order.
-    pub fn columns(&self) -> &[Column] {
-        &self.columns
-    }
-
-    /// Every stream that the statement reads, each once.
-    pub fn tables(&self) -> &[TableRead] {
-        &self.tables
-    }
-
-    /// Runs the statement and hands each encoded batch of rows to `sink`, which stops it by
-    /// answering false. CANCELLED soon after `cancelled` becomes true.
-    pub fn run(
-        self,
-        _sink: &mut dyn FnMut(Bytes) -> bool,
-        _cancelled: &AtomicBool,
-    ) -> Result<(), Error> {
-        Err(Error::new(ErrorCode::Internal, "SQL is not wired in yet"))
-    }
-}
-
-/// Compiles the one statement in `sql`, which may only read, and binds its parameters.
-pub fn prepare(
-    _cut: Arc<dyn Cut>,
-    _sql: &str,
-    _params: &[Value],
-    _limits: &QueryLimits,
-) -> Result<Prepared, Error> {
-    Err(Error::new(ErrorCode::Internal, "SQL is not wired in yet"))
 }

@@ -1,0 +1,199 @@
+//! What one query may allocate.
+//!
+//! SQLite bounds memory only per process. So its allocator is wrapped once, before SQLite starts:
+//! while a thread works on a query, every allocation there is charged to the query's [`Account`],
+//! and one that would pass the bound fails as if memory had run out, which SQLite is built to
+//! survive. Other threads, and other users of the same copy of SQLite, pass straight through.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use rusqlite::ffi;
+
+/// The bytes that one query holds, in SQLite and in buffers of blocks. Only the one thread that
+/// works on the query changes it.
+#[derive(Debug)]
+pub(super) struct Account {
+    used: AtomicI64,
+    limit: i64,
+    exceeded: AtomicBool,
+}
+
+impl Account {
+    /// An empty account that holds at most `limit_bytes`.
+    pub(super) fn new(limit_bytes: u64) -> Account {
+        let limit = i64::try_from(limit_bytes).unwrap_or(i64::MAX);
+        Account { used: AtomicI64::new(0), limit, exceeded: AtomicBool::new(false) }
+    }
+
+    /// Adds bytes unless they pass the bound.
+    pub(super) fn charge(&self, bytes: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        let wanted = used.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        if wanted > self.limit {
+            self.exceeded.store(true, Ordering::Relaxed);
+            return false;
+        }
+        self.used.store(wanted, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes bytes off again.
+    pub(super) fn release(&self, bytes: usize) {
+        let used = self.used.load(Ordering::Relaxed);
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.used.store(used.saturating_sub(bytes), Ordering::Relaxed);
+    }
+
+    /// Whether the bound refused anything so far.
+    pub(super) fn exceeded(&self) -> bool {
+        self.exceeded.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the bound was passed, as something outside the account measured.
+    pub(super) fn set_exceeded(&self) {
+        self.exceeded.store(true, Ordering::Relaxed);
+    }
+
+    /// The bound in bytes.
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.limit.unsigned_abs()
+    }
+
+    /// Charges this thread's allocations inside SQLite to the account while the scope lives.
+    pub(super) fn enter(&self) -> Scope<'_> {
+        let outer = CURRENT.with(|current| current.replace(ptr::from_ref(self)));
+        Scope { outer, account: PhantomData }
+    }
+}
+
+/// The time during which a thread works on one query.
+pub(super) struct Scope<'a> {
+    outer: *const Account,
+    account: PhantomData<&'a Account>,
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        CURRENT.with(|current| current.set(self.outer));
+    }
+}
+
+thread_local! {
+    static CURRENT: Cell<*const Account> = const { Cell::new(ptr::null()) };
+}
+
+/// The account of the query on which this thread works, if any.
+fn current<'a>() -> Option<&'a Account> {
+    // During a thread's end its locals may be gone; allocations then belong to nobody.
+    let account = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
+    // SAFETY: the pointer is null or was set by a Scope, which borrows the account until it puts
+    // the outer one back; the callers use the reference only within one allocator call.
+    unsafe { account.as_ref() }
+}
+
+/// SQLite's own allocator, to which the wrapper passes everything on.
+struct Inner {
+    malloc: unsafe extern "C" fn(c_int) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+    realloc: unsafe extern "C" fn(*mut c_void, c_int) -> *mut c_void,
+    size: unsafe extern "C" fn(*mut c_void) -> c_int,
+}
+
+static INNER: OnceLock<Inner> = OnceLock::new();
+
+/// Wraps SQLite's allocator, once per process. False where SQLite was running already, started by
+/// somebody else in the process: then [`used_by_process`] has to do.
+pub(super) fn install() -> bool {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    *INSTALLED.get_or_init(wrap_allocator)
+}
+
+fn wrap_allocator() -> bool {
+    // SAFETY: a zeroed sqlite3_mem_methods is valid: its members are nullable pointers.
+    let mut methods: ffi::sqlite3_mem_methods = unsafe { std::mem::zeroed() };
+    // SAFETY: GETMALLOC takes a pointer to the structure that it fills.
+    let got =
+        unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMALLOC, ptr::from_mut(&mut methods)) };
+    let (Some(malloc), Some(free), Some(realloc), Some(size)) =
+        (methods.xMalloc, methods.xFree, methods.xRealloc, methods.xSize)
+    else {
+        return false;
+    };
+    if got != ffi::SQLITE_OK || INNER.set(Inner { malloc, free, realloc, size }).is_err() {
+        return false;
+    }
+    methods.xMalloc = Some(charged_malloc);
+    methods.xFree = Some(charged_free);
+    methods.xRealloc = Some(charged_realloc);
+    // SAFETY: MALLOC takes a pointer to a structure that SQLite copies; the functions in it are
+    // those of the allocator that it had, or forward to them.
+    let set =
+        unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, ptr::from_mut(&mut methods)) };
+    set == ffi::SQLITE_OK
+}
+
+/// Bytes that SQLite holds in the whole process.
+pub(super) fn used_by_process() -> i64 {
+    // SAFETY: the function has no preconditions.
+    unsafe { ffi::sqlite3_memory_used() }
+}
+
+unsafe extern "C" fn charged_malloc(bytes: c_int) -> *mut c_void {
+    let Some(inner) = INNER.get() else { return ptr::null_mut() };
+    let account = current();
+    let wanted = usize::try_from(bytes).unwrap_or(0);
+    if account.is_some_and(|account| !account.charge(wanted)) {
+        return ptr::null_mut();
+    }
+    // SAFETY: SQLite's arguments go to SQLite's own function.
+    let block = unsafe { (inner.malloc)(bytes) };
+    if let Some(account) = account {
+        account.release(wanted);
+        // The allocator may give more than was asked for; what `free` will report is charged.
+        account.used.fetch_add(size_of_block(inner, block), Ordering::Relaxed);
+    }
+    block
+}
+
+unsafe extern "C" fn charged_free(block: *mut c_void) {
+    let Some(inner) = INNER.get() else { return };
+    if let Some(account) = current() {
+        account.used.fetch_sub(size_of_block(inner, block), Ordering::Relaxed);
+    }
+    // SAFETY: SQLite's arguments go to SQLite's own function.
+    unsafe { (inner.free)(block) }
+}
+
+unsafe extern "C" fn charged_realloc(block: *mut c_void, bytes: c_int) -> *mut c_void {
+    let Some(inner) = INNER.get() else { return ptr::null_mut() };
+    let account = current();
+    let before = account.map_or(0, |_| size_of_block(inner, block));
+    let more = i64::from(bytes).saturating_sub(before).max(0).unsigned_abs();
+    let more = usize::try_from(more).unwrap_or(usize::MAX);
+    if account.is_some_and(|account| !account.charge(more)) {
+        return ptr::null_mut();
+    }
+    // SAFETY: SQLite's arguments go to SQLite's own function.
+    let moved = unsafe { (inner.realloc)(block, bytes) };
+    if let Some(account) = account {
+        account.release(more);
+        if !moved.is_null() {
+            let change = size_of_block(inner, moved) - before;
+            account.used.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+    moved
+}
+
+fn size_of_block(inner: &Inner, block: *mut c_void) -> i64 {
+    if block.is_null() {
+        return 0;
+    }
+    // SAFETY: the block came from this allocator and is not freed yet.
+    i64::from(unsafe { (inner.size)(block) })
+}
