@@ -1,7 +1,15 @@
 //! `cargo xtask`: the commands that build, test and explain Kimberlite.
 
+mod c_tests;
 mod codegen;
 mod contract;
+mod process;
+mod python;
+mod quickstart;
+mod scenario;
+mod sdk;
+mod server;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,16 +27,53 @@ struct Arguments {
 enum Command {
     /// Writes the generated files from spec/api.toml.
     Codegen {
-        /// Writes nothing; fails where a committed file differs.
+        /// Writes nothing; fails where a file drifted, a promise is broken or a proof is missing.
         #[arg(long)]
         check: bool,
+        /// Writes what this version promises into spec/abi.
+        #[arg(long, conflicts_with = "check")]
+        freeze: bool,
+    },
+    /// Sets everything up and runs one program in Rust, C and Python, embedded and over TLS.
+    Quickstart,
+    /// Sets up what the tests need and runs them; without a part, all of them.
+    Test {
+        /// The parts to run, in this order.
+        parts: Vec<test::Part>,
+        /// Scenarios to run instead of test-fixtures/scenarios.yaml.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// Makes each expectation false once; every runner must notice.
+        #[arg(long)]
+        mutate: bool,
+        /// Runs the scenarios of this SDK only; may stand several times.
+        #[arg(long = "sdk")]
+        sdks: Vec<sdk::Sdk>,
+    },
+    /// Renders scenarios for a runner that is called by hand; the embedded door only.
+    Scenarios {
+        /// The JSON file to write.
+        out: PathBuf,
+        /// The scenarios.
+        #[arg(long, default_value = scenario::FILE)]
+        file: PathBuf,
+        /// Writes the mutants instead.
+        #[arg(long)]
+        mutate: bool,
     },
 }
 
 fn main() -> ExitCode {
     let root = root();
     let result = match Arguments::parse().command {
-        Command::Codegen { check } => codegen::run(&root, check),
+        Command::Codegen { check: true, .. } => codegen::check(&root),
+        Command::Codegen { freeze: true, .. } => codegen::freeze(&root),
+        Command::Codegen { .. } => codegen::write(&root),
+        Command::Quickstart => quickstart::run_programs(&root),
+        Command::Test { parts, file, mutate, sdks } => {
+            test::run(&root, &test::Options { parts, file, mutate, sdks })
+        }
+        Command::Scenarios { out, file, mutate } => scenario::render_to(&root, &file, &out, mutate),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

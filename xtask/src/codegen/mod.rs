@@ -1,55 +1,101 @@
-//! `cargo xtask codegen`: writes from the contract what stands in each language.
+//! `cargo xtask codegen`: writes from the contract what stands in each language, fills the generated
+//! parts of the documentation, and with `--check` proves that nothing drifted and nothing that was
+//! promised was broken.
 //!
 //! An emitter is a function from the contract to the text of one file; a further language is one
 //! more row in [`outputs`].
 
+mod docs;
+mod frozen;
+mod proofs;
 mod python;
 mod python_abi;
+mod regions;
 mod rust;
+pub mod symbols;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::contract::Contract;
+use crate::{process, scenario, sdk};
 
 /// A generated file: its path below the repository and its text.
 pub struct Output {
-    pub path: &'static str,
+    pub path: String,
     pub text: String,
 }
 
-fn outputs(contract: &Contract) -> Result<Vec<Output>, String> {
-    Ok(vec![
-        Output {
-            path: "crates/kimberlite-wire/src/generated.rs",
-            text: rustfmt(&rust::emit(contract))?,
-        },
-        Output { path: "sdks/python/src/kimberlite/_generated.py", text: python::emit(contract) },
-        Output { path: "sdks/python/src/kimberlite/_abi.py", text: python_abi::emit(contract)? },
-    ])
+fn outputs(root: &Path, contract: &Contract) -> Result<Vec<Output>, String> {
+    let output = |path: &str, text: String| Output { path: path.into(), text };
+    let mut outputs = vec![
+        output("crates/kimberlite-wire/src/generated.rs", rustfmt(&rust::emit(contract))?),
+        output("sdks/python/src/kimberlite/_generated.py", python::emit(contract)),
+        output("sdks/python/src/kimberlite/_abi.py", python_abi::emit(contract)?),
+        output("test-fixtures/scenarios.schema.json", scenario::schema::emit(contract)),
+    ];
+    outputs.extend(docs::pages(contract).into_iter().map(|(path, text)| output(path, text)));
+    for page in regions::pages(root) {
+        let name = page.strip_prefix(root).unwrap_or(&page).display().to_string();
+        let old = std::fs::read_to_string(&page).map_err(|e| format!("{name}: {e}"))?;
+        let text = regions::fill(root, contract, &old).map_err(|e| format!("{name}: {e}"))?;
+        // A page without such parts stays as its author left it, to the last byte.
+        if text.trim_end() != old.trim_end() {
+            outputs.push(Output { path: name, text });
+        }
+    }
+    Ok(outputs)
 }
 
-/// Writes every generated file, or with `check` reports those that differ.
-pub fn run(root: &Path, check: bool) -> Result<(), String> {
+/// Writes every generated file.
+pub fn write(root: &Path) -> Result<(), String> {
     let contract = Contract::load(root)?;
-    let mut drifted: Vec<PathBuf> = Vec::new();
-    for output in outputs(&contract)? {
-        let path = root.join(output.path);
-        if std::fs::read_to_string(&path).ok().as_deref() == Some(output.text.as_str()) {
+    for output in outputs(root, &contract)? {
+        let path = root.join(&output.path);
+        if std::fs::read_to_string(&path).is_ok_and(|old| old == output.text) {
             continue;
         }
-        if check {
-            drifted.push(path);
-        } else {
-            std::fs::write(&path, &output.text).map_err(|e| format!("{}: {e}", path.display()))?;
-            println!("wrote {}", output.path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         }
+        std::fs::write(&path, &output.text).map_err(|e| format!("{}: {e}", path.display()))?;
+        println!("wrote {}", output.path);
     }
-    if drifted.is_empty() {
-        return Ok(());
+    Ok(())
+}
+
+/// Fails where a file drifted, where a promise of spec/abi is broken, where the built library
+/// exports something else than the contract lists, and where a proof is missing.
+pub fn check(root: &Path) -> Result<(), String> {
+    let contract = Contract::load(root)?;
+    let mut wrong: Vec<String> = Vec::new();
+    let drifted: Vec<String> = outputs(root, &contract)?
+        .into_iter()
+        .filter(|o| !std::fs::read_to_string(root.join(&o.path)).is_ok_and(|old| old == o.text))
+        .map(|output| output.path)
+        .collect();
+    if !drifted.is_empty() {
+        let names = drifted.join(", ");
+        wrong.push(format!("drifted from the contract: {names}; run `cargo xtask codegen`"));
     }
-    let names: Vec<String> = drifted.iter().map(|p| p.display().to_string()).collect();
-    Err(format!("differs from spec/api.toml: {}; run `cargo xtask codegen`", names.join(", ")))
+    wrong.extend(frozen::check(root, &contract).err());
+    wrong.extend(proofs::check(root, &contract).err());
+    let folder = process::target(root).join(sdk::PROFILE);
+    if folder.join(sdk::library_name()).exists() {
+        wrong.extend(symbols::check(&contract, &folder).err());
+    } else {
+        println!("the C library is not built: its exported symbols were not looked at");
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// Writes what the workspace's version promises into spec/abi.
+pub fn freeze(root: &Path) -> Result<(), String> {
+    let contract = Contract::load(root)?;
+    let mut version = env!("CARGO_PKG_VERSION").split('.');
+    let major = version.next().unwrap_or("0");
+    let minor = version.next().unwrap_or("0");
+    frozen::freeze(root, &contract, &format!("{major}.{minor}"))
 }
 
 /// Formats Rust text as the repository does, so that a formatter never makes a drift.

@@ -1,0 +1,107 @@
+//! How each SDK is built for tests and where its scenario runner stands.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{self, cargo, run, target};
+use crate::python;
+
+/// The SDKs that run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sdk {
+    Rust,
+    C,
+    Python,
+}
+
+impl Sdk {
+    pub const ALL: [Sdk; 3] = [Sdk::Rust, Sdk::C, Sdk::Python];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Sdk::Rust => "rust",
+            Sdk::C => "c",
+            Sdk::Python => "python",
+        }
+    }
+
+    /// Builds the runner; the command only lacks the path of the rendered scenarios.
+    pub fn scenario_runner(self, root: &Path) -> Result<Command, String> {
+        match self {
+            Sdk::Rust => {
+                run(&mut cargo(root, ["build", "--quiet", "--package", "kimberlite-scenarios"]))?;
+                Ok(Command::new(target(root).join("debug").join("kimberlite-scenarios")))
+            }
+            Sdk::C => {
+                let source = root.join("crates/kimberlite-ffi/tests/c/scenarios.c");
+                Ok(Command::new(compile_c(root, &source, "c-scenarios", &["-lcjson"])?))
+            }
+            Sdk::Python => {
+                let mut command = python::command(root)?;
+                command.arg(root.join("sdks/python/tests/run_scenarios.py"));
+                Ok(command)
+            }
+        }
+    }
+}
+
+/// The profile of what other languages load: quick at run time, without the cost of a release.
+pub const PROFILE: &str = "fast";
+
+/// Builds the C library; returns the folder that it stands in.
+pub fn build_library(root: &Path) -> Result<PathBuf, String> {
+    run(&mut cargo(
+        root,
+        ["build", "--quiet", "--profile", PROFILE, "--package", "kimberlite-ffi"],
+    ))?;
+    Ok(target(root).join(PROFILE))
+}
+
+/// Builds the server; returns its path.
+pub fn build_server(root: &Path) -> Result<PathBuf, String> {
+    run(&mut cargo(
+        root,
+        ["build", "--quiet", "--profile", PROFILE, "--package", "kimberlite-server"],
+    ))?;
+    Ok(target(root).join(PROFILE).join("kimberlite-server"))
+}
+
+/// The C library's file name on this platform.
+pub const fn library_name() -> &'static str {
+    if cfg!(windows) {
+        "kimberlite_ffi.dll"
+    } else if cfg!(target_os = "macos") {
+        "libkimberlite_ffi.dylib"
+    } else {
+        "libkimberlite_ffi.so"
+    }
+}
+
+/// The C compiler: CC, else the first of the usual names.
+pub fn cc() -> String {
+    let usual = || ["cc", "gcc", "clang"].into_iter().find(|name| process::exists(name));
+    std::env::var("CC").ok().or_else(|| usual().map(String::from)).unwrap_or_else(|| "cc".into())
+}
+
+/// Compiles one C program against the C library and returns its path.
+pub fn compile_c(root: &Path, source: &Path, name: &str, more: &[&str]) -> Result<PathBuf, String> {
+    let library = build_library(root)?;
+    let folder = target(root).join("c");
+    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let program = folder.join(name);
+    let mut command = Command::new(cc());
+    command
+        .args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O1", "-g", "-Wall", "-Wextra", "-Werror"])
+        .arg("-I")
+        .arg(root.join("crates/kimberlite-ffi"))
+        .arg(source)
+        .arg("-o")
+        .arg(&program)
+        .arg("-L")
+        .arg(&library)
+        .arg("-lkimberlite_ffi")
+        .arg(format!("-Wl,-rpath,{}", library.display()))
+        .args(more);
+    run(&mut command)?;
+    Ok(program)
+}

@@ -1,0 +1,137 @@
+//! The parts of the tests, in the order in which they run: what is quick to fail comes first.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::{Options, deny};
+use crate::process::{cargo, command, run};
+use crate::{c_tests, codegen, python, scenario, sdk};
+
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Rust is formatted.
+    Fmt,
+    /// Dependencies' licences and sources are allowed.
+    Deny,
+    /// Generated files, promises, proofs and exports fit the contract.
+    Codegen,
+    /// Clippy finds nothing in any crate.
+    Clippy,
+    /// Rust's documentation builds without a warning.
+    Docs,
+    /// The crates' own tests.
+    Rust,
+    /// The C programs, plain and under Valgrind.
+    C,
+    /// The Python package: types, style, tests.
+    Python,
+    /// The shared scenarios in every SDK, embedded and on a server.
+    Scenarios,
+    /// Scenarios made false: every runner must notice.
+    Mutants,
+    /// The quickstart, as a newcomer runs it.
+    Quickstart,
+}
+
+impl Part {
+    pub const ALL: [Part; 11] = [
+        Part::Fmt,
+        Part::Deny,
+        Part::Clippy,
+        Part::Docs,
+        Part::Rust,
+        Part::C,
+        Part::Codegen,
+        Part::Python,
+        Part::Scenarios,
+        Part::Mutants,
+        Part::Quickstart,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default()
+    }
+
+    /// What it shows.
+    pub fn about(self) -> String {
+        let value = self.to_possible_value();
+        value.and_then(|v| v.get_help().map(ToString::to_string)).unwrap_or_default()
+    }
+
+    /// The command that runs just this part.
+    pub fn again(self, options: &Options) -> String {
+        let mut text = format!("cargo xtask test {}", self.name());
+        if self == Part::Scenarios || self == Part::Mutants {
+            if let Some(file) = &options.file {
+                text += &format!(" --file {}", file.display());
+            }
+            if options.mutate {
+                text += " --mutate";
+            }
+            for sdk in &options.sdks {
+                text += &format!(" --sdk {}", sdk.name());
+            }
+        }
+        text
+    }
+
+    pub fn run(self, root: &Path, options: &Options) -> Result<(), String> {
+        match self {
+            Part::Fmt => run(&mut cargo(root, ["fmt", "--all", "--check"])),
+            Part::Deny => deny::check(root),
+            Part::Codegen => codegen::check(root),
+            Part::Clippy => clippy(root),
+            Part::Docs => {
+                run(cargo(root, ["doc", "--quiet", "--workspace", "--no-deps", "--locked"])
+                    .env("RUSTDOCFLAGS", "-D warnings"))
+            }
+            Part::Rust => {
+                run(&mut cargo(root, ["test", "--workspace", "--locked", "--no-fail-fast"]))
+            }
+            Part::C => c_tests::run_every(root),
+            Part::Python => python_tests(root),
+            Part::Scenarios => scenarios(root, options, options.mutate),
+            Part::Mutants => scenarios(root, options, true),
+            Part::Quickstart => crate::quickstart::run_programs(root),
+        }
+    }
+}
+
+fn clippy(root: &Path) -> Result<(), String> {
+    let arguments =
+        ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    run(&mut cargo(root, arguments))
+}
+
+fn scenarios(root: &Path, options: &Options, mutate: bool) -> Result<(), String> {
+    let file = options.file.clone().unwrap_or_else(|| PathBuf::from(scenario::FILE));
+    let options = scenario::run::Options { file, mutate, sdks: options.sdks.clone() };
+    scenario::run::run(root, &options)
+}
+
+fn python_tests(root: &Path) -> Result<(), String> {
+    python::install_tools(root)?;
+    let checks: [&[&str]; 4] = [
+        &["-m", "ruff", "check", "."],
+        &["-m", "ruff", "format", "--check", "."],
+        &["-m", "mypy", "--strict", "src"],
+        &["-m", "pytest", "tests"],
+    ];
+    // The tests start servers of their own.
+    let server = sdk::build_server(root)?;
+    for arguments in checks {
+        let mut python = python::command(root)?;
+        python.env("KIMBERLITE_SERVER", &server).args(arguments);
+        println!("--- python {}", arguments.join(" "));
+        run(&mut python)?;
+    }
+    Ok(())
+}
+
+/// Whether this process may change the machine.
+pub fn is_root() -> bool {
+    crate::process::quiet(&mut command("id", ["-u"])).is_ok_and(|id| id.trim() == "0")
+}
