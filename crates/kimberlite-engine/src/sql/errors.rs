@@ -56,8 +56,13 @@ pub(super) fn compile(
     if message.ends_with("may not be modified") {
         return not_allowed("a change");
     }
+    // SQLite does not tell where a missing table is named.
     let named = message.split_once(": ").map(|(_, name)| name);
-    let place = usize::try_from(offset).ok().or_else(|| find_name(sql, named?));
+    let unqualified = named.and_then(|name| name.split_once('.')).map(|(_, name)| name);
+    let place = usize::try_from(offset)
+        .ok()
+        .or_else(|| find_name(sql, named?))
+        .or_else(|| find_name(sql, unqualified?));
     match place {
         Some(at) => syntax(message, at),
         None => Error::new(ErrorCode::QuerySyntax, shorten(message)),
