@@ -12,6 +12,9 @@ use crate::generated::{
 
 /// While an address does not answer, the next one is dialled beside it after this long.
 const STAGGER_MS: u64 = 300;
+/// One dial gets a third of the time that connecting may take in all, but no less than this where
+/// there is as much: one lost packet must not use it up.
+const MIN_DIAL_MS: u64 = 1000;
 /// What a server says about its leader is followed at most this often.
 const LEADER_PAUSE_MS: u64 = 1000;
 
@@ -77,10 +80,16 @@ impl Session {
         Some(earliest_ms.max(self.book.not_before_ms))
     }
 
+    /// How long one dial may take, handshake included.
+    fn dial_limit_ms(&self) -> u64 {
+        let connect_ms = self.config.options.connect_timeout_ms;
+        (connect_ms / 3).max(MIN_DIAL_MS).min(connect_ms)
+    }
+
     fn start_dial(&mut self, address: usize, now_ms: u64) {
         self.next_connection += 1;
         let connection = ConnectionId(self.next_connection);
-        let deadline_ms = now_ms.saturating_add(self.config.options.connect_timeout_ms);
+        let deadline_ms = now_ms.saturating_add(self.dial_limit_ms());
         self.connections.insert(connection, Connection::new(address, deadline_ms));
         self.book.dialled(address);
         self.last_dial_ms = now_ms;
@@ -321,8 +330,7 @@ impl Session {
     }
 
     fn watch_connection(&mut self, id: ConnectionId, now_ms: u64) {
-        let options = &self.config.options;
-        let (dial_ms, keepalive_ms) = (options.connect_timeout_ms, options.keepalive_ms);
+        let (dial_ms, keepalive_ms) = (self.dial_limit_ms(), self.config.options.keepalive_ms);
         let Some(link) = self.connections.get_mut(&id) else {
             return;
         };

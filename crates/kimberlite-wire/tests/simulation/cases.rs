@@ -1,0 +1,245 @@
+//! Single situations, each with what the session must say.
+
+use kimberlite_wire::session::*;
+use kimberlite_wire::*;
+
+use crate::world::{Faults, World, append, read};
+
+fn error_of(world: &World, id: CallId) -> Error {
+    match &world.calls[&id].result {
+        Some(Err(e)) => e.clone(),
+        other => panic!("expected an error, not {other:?}"),
+    }
+}
+
+/// Shows that connecting fails with CONNECTION_FAILED, naming each address, once each was tried.
+#[test]
+fn nobody_is_there() {
+    let mut world = World::new(1, 3, Faults { dial_fails: 1000, ..Faults::default() });
+    let started_ms = world.now_ms;
+    let id = world.connect(10_000);
+    world.run();
+    let error = error_of(&world, id);
+    assert_eq!(error.code, ErrorCode::ConnectionFailed);
+    for address in ["server0:5432", "server1:5432", "server2:5432", "connection refused"] {
+        assert!(error.detail.contains(address), "{}", error.detail);
+    }
+    assert!(world.now_ms - started_ms < 1000, "it does not wait for the deadline");
+}
+
+/// Shows that addresses that do not answer are tried beside each other, and that the deadline
+/// holds.
+#[test]
+fn nobody_answers() {
+    let mut world = World::new(1, 3, Faults { dial_hangs: 1000, ..Faults::default() });
+    let started_ms = world.now_ms;
+    let id = world.connect(2_000);
+    world.run();
+    assert_eq!(error_of(&world, id).code, ErrorCode::ConnectionFailed);
+    assert_eq!((world.dials, world.now_ms - started_ms), (3, 2_000));
+}
+
+/// Shows that a server's no to token, tenant or version ends connecting at once.
+#[test]
+fn refused_at_hello() {
+    for code in [
+        ErrorCode::AuthFailed,
+        ErrorCode::PermissionDenied,
+        ErrorCode::TenantNotFound,
+        ErrorCode::VersionMismatch,
+    ] {
+        let mut world = World::new(1, 2, Faults::default());
+        world.reject = Some(code);
+        let deadline_ms = world.now_ms + 30_000;
+        let ids = [world.connect(30_000), world.start(append(1, b"x", deadline_ms))];
+        world.run();
+        assert!(ids.iter().all(|id| error_of(&world, *id).code == code));
+        assert!(world.now_ms < 1100, "at once");
+        assert_eq!(world.dials, 1, "the other address is not asked");
+    }
+}
+
+/// Shows that after a server was reached, calls that cannot be sent end with CLUSTER_UNAVAILABLE at
+/// their deadline, and that a later server is found again.
+#[test]
+fn the_cluster_goes_and_comes_back() {
+    let mut world = World::new(5, 2, Faults::default());
+    world.connect(1_000);
+    world.run();
+    world.faults = Faults { cut: 1000, dial_fails: 1000, ..Faults::default() };
+    let deadline_ms = world.now_ms + 500;
+    let lost = world.start(append(1, b"lost", deadline_ms));
+    world.run_for(200);
+    let never_sent = world.start(append(1, b"never sent", world.now_ms + 500));
+    world.run();
+    let error = error_of(&world, never_sent);
+    assert_eq!((error.code, error.outcome_unknown), (ErrorCode::ClusterUnavailable, None));
+    // The first append waited for its producer, whose connection was cut: nothing of it was sent.
+    assert_eq!(error_of(&world, lost).code, ErrorCode::ClusterUnavailable);
+    world.faults = Faults::default();
+    let found = world.start(append(1, b"found", world.now_ms + 10_000));
+    world.run();
+    assert!(matches!(world.calls[&found].result, Some(Ok(_))));
+}
+
+/// Shows that an address that serves another database is refused, and that the error names both.
+#[test]
+fn another_database() {
+    let mut world = World::new(9, 2, Faults::default());
+    world.connect(1_000);
+    world.run();
+    // The server is lost, and whoever answers at the addresses afterwards has other data.
+    world.log_ids.extend([(0, [9; 16]), (1, [9; 16])]);
+    world.faults.cut = 1000;
+    world.start(read(10, CallKind::Collect, world.now_ms + 100));
+    world.run();
+    world.faults.cut = 0;
+    let refused = world.start(read(10, CallKind::Collect, world.now_ms + 1_000));
+    world.run();
+    let error = error_of(&world, refused);
+    assert_eq!(error.code, ErrorCode::ClusterUnavailable);
+    let (ours, theirs) = ("07".repeat(16), "09".repeat(16));
+    assert!(error.detail.contains(&ours) && error.detail.contains(&theirs), "{}", error.detail);
+}
+
+/// Shows that an unanswered append ends at its deadline with a key, which settles it.
+#[test]
+fn a_key_settles_an_unknown_outcome() {
+    let mut world = World::new(3, 1, Faults::default());
+    let first = world.start(append(1, b"first", world.now_ms + 1_000));
+    world.run();
+    assert!(matches!(world.calls[&first].result, Some(Ok(_))));
+    world.faults.silent = 1000;
+    let call = append(1, b"second", world.now_ms + 300);
+    let unknown = world.start(call.clone());
+    world.run();
+    let error = error_of(&world, unknown);
+    assert_eq!(error.code, ErrorCode::Timeout);
+    let key = error.outcome_unknown.expect("an append that was sent carries its key");
+    world.faults = Faults::default();
+    // Later appends go on meanwhile and do not make the server forget the outcome.
+    for number in 0..20u8 {
+        world.start(append(1, &[number], world.now_ms + 5_000));
+    }
+    world.run();
+    let mut again = Call { deadline_ms: world.now_ms + 5_000, ..call };
+    if let Request::Append(append) = &mut again.request {
+        (append.producer_id, append.sequence) = (key.producer_id, key.sequence);
+    }
+    let settled = world.start(again);
+    world.run();
+    let Some(Ok(Some(Answer { body: Response::Append(answer), .. }))) =
+        &world.calls[&settled].result
+    else {
+        panic!("the key settles it")
+    };
+    assert_eq!(answer.first_offset, 1);
+}
+
+/// Shows that unknown outcomes that nobody settles make the session open a fresh producer rather
+/// than wait, and that appends go on.
+#[test]
+fn unsettled_outcomes_do_not_block() {
+    let mut world = World::new(4, 1, Faults::default());
+    world.start(append(1, b"first", world.now_ms + 1_000));
+    world.run();
+    world.faults.silent = 1000;
+    world.start(append(1, b"second", world.now_ms + 100));
+    world.run();
+    world.faults.silent = 0;
+    for number in 0..3000u32 {
+        world.start(append(1, &number.to_le_bytes(), world.now_ms + 60_000));
+    }
+    world.run();
+    let failed = world.calls.values().filter(|c| matches!(c.result, Some(Err(_)))).count();
+    assert_eq!((failed, world.database.producers_opened), (1, 2));
+}
+
+/// Shows that closing ends every call with CLOSED, an append under way with its key, and later
+/// calls too.
+#[test]
+fn close_ends_everything() {
+    let mut world = World::new(6, 1, Faults::default());
+    world.start(append(1, b"first", world.now_ms + 1_000));
+    world.run();
+    world.faults.silent = 1000;
+    let sent = world.start(append(1, b"sent", world.now_ms + 60_000));
+    let reading = world.start(read(100_000, CallKind::Stream, world.now_ms + 60_000));
+    world.run_for(50);
+    world.session.close(world.now_ms);
+    let late = world.start(read(1, CallKind::Collect, world.now_ms + 60_000));
+    world.run();
+    for id in [sent, reading, late] {
+        assert_eq!(error_of(&world, id).code, ErrorCode::Closed);
+    }
+    assert!(error_of(&world, sent).outcome_unknown.is_some());
+    assert_eq!(error_of(&world, late).outcome_unknown, None);
+    assert_eq!((world.session.next_wake_ms(), world.session.pending_calls()), (None, 0));
+}
+
+/// Shows that a connection on which nothing comes back is found out by pings, and the append
+/// carried on over another one.
+#[test]
+fn a_dead_connection_is_noticed() {
+    let mut world = World::new(7, 1, Faults::default());
+    world.start(append(1, b"first", world.now_ms + 1_000));
+    world.run();
+    world.stall();
+    let id = world.start(append(1, b"second", world.now_ms + 20_000));
+    world.run();
+    assert!(matches!(world.calls[&id].result, Some(Ok(_))));
+    assert_eq!(world.dials, 2);
+    assert_eq!(world.database.streams[&1].len(), 2);
+}
+
+/// Shows that an answer larger than the option allows ends with LIMIT_EXCEEDED, and that the
+/// connection lives on.
+#[test]
+fn an_answer_that_is_too_large() {
+    let mut world = World::new(8, 1, Faults::default());
+    let large = world.start(read(3 << 20, CallKind::Collect, world.now_ms + 60_000_000));
+    world.run();
+    assert_eq!(error_of(&world, large).code, ErrorCode::LimitExceeded);
+    let small = world.start(read(1000, CallKind::Collect, world.now_ms + 1_000));
+    world.run();
+    assert!(matches!(world.calls[&small].result, Some(Ok(_))));
+    assert_eq!(world.dials, 1);
+}
+
+/// Shows that the session moves to the leader that a server names, and that nothing is lost on the
+/// way.
+#[test]
+fn the_leader_is_followed() {
+    let mut world = World::new(10, 3, Faults::default());
+    world.leader = "server2:5432".to_string();
+    for number in 0..200u32 {
+        let at_ms = world.now_ms + u64::from(number);
+        world.start_at(at_ms, append(1, &number.to_le_bytes(), at_ms + 5_000));
+    }
+    world.run();
+    assert!(world.calls.values().all(|call| matches!(call.result, Some(Ok(_)))));
+    assert_eq!(world.addresses_dialled.last(), Some(&2));
+    assert!(world.dials <= 4, "two servers, and no circles: {}", world.dials);
+}
+
+/// Shows that a subscription that loses its connection ends with a retryable error, so that its
+/// owner resumes where it was.
+#[test]
+fn a_cut_subscription_is_retryable() {
+    let mut world = World::new(11, 1, Faults::default());
+    let request = Request::Subscribe(SubscribeRequest {
+        stream_id: 1,
+        from_offset: 100_000,
+        credit_bytes: 0,
+    });
+    let deadline_ms = world.now_ms + 60_000;
+    let kind = CallKind::Stream;
+    let id = world.start(Call { request, payload: Default::default(), deadline_ms, kind });
+    world.run_for(1000);
+    assert_eq!(world.calls[&id].chunks.concat().len(), 100_000);
+    world.faults.cut = 1000;
+    world.start(read(1, CallKind::Collect, world.now_ms + 100));
+    world.run_for(100);
+    let error = error_of(&world, id);
+    assert!(error.is_retryable(), "{error}");
+}
