@@ -16,7 +16,9 @@ class LibraryHook(BuildHookInterface):
         if not library:
             if version == "editable":
                 return
-            raise SystemExit("KIMBERLITE_WHEEL_LIBRARY is not set; use `cargo xtask package python`")
+            raise SystemExit(
+                "KIMBERLITE_WHEEL_LIBRARY is not set; use `cargo xtask package python`"
+            )
         tag = os.environ["KIMBERLITE_WHEEL_PLATFORM"]
         folder = Path(self.root) / "build"
         folder.mkdir(exist_ok=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NewType, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NewType, TypeVar, Union, cast, overload
 
 from kimberlite._error_base import AppendKey
 from kimberlite._generated import AtKind, DataClass, LogLevel, Role
@@ -106,8 +106,9 @@ class Page(Sequence[Event]):
         return len(self._lens)
 
     def __iter__(self) -> Iterator[Event]:
-        offsets = range(self.first_offset, self.first_offset + len(self._lens))
-        return map(Event, offsets, self.payloads(), self._timestamps)  # type: ignore[arg-type]
+        # map over three columns runs without Python code per event.
+        offsets = cast("Iterable[Offset]", range(self.first_offset, self.end_offset))
+        return map(Event, offsets, self.payloads(), self._timestamps)
 
     @overload
     def __getitem__(self, index: int) -> Event: ...
