@@ -75,9 +75,6 @@ pub trait DiskFile: Send + Sync + Debug {
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// Sets the length; what is added reads as zero.
-    fn set_len(&self, len: u64) -> io::Result<()>;
-
     /// Makes the file `len` bytes long and takes the room for it, so that writing into it later
     /// cannot run out of space. What is added reads as zero. `Unsupported` where a file system
     /// has no such thing.

@@ -368,13 +368,15 @@ fn check_blocks(mut blocks: &[u8], count: u32) -> Result<(), EntryFault> {
     }
 }
 
-/// Whether a block that was refused has fitting checksums all the same. Such a block was written
-/// so, by a version that this code does not know, and must never be cut off as torn.
+/// Whether a block that was refused has fitting checksums and padding all the same. Such a block was
+/// written so, by a version that this code does not know, and must never be cut off as torn.
 fn is_intact_block(block: &[u8]) -> bool {
     let Some((header, rest)) = block.split_at_checked(BLOCK_HEADER_BYTES) else { return false };
+    let body_len = u32_at(header, 12) as usize;
+    let Some((body, after)) = rest.split_at_checked(body_len) else { return false };
+    let padding = body_len.next_multiple_of(8) - body_len;
     header[..4] == BLOCK_MAGIC
         && u32_at(header, 4) == crc32c::crc32c(&header[8..])
-        && rest
-            .get(..u32_at(header, 12) as usize)
-            .is_some_and(|body| crc32c::crc32c(body) == u32_at(header, 16))
+        && u32_at(header, 16) == crc32c::crc32c(body)
+        && after.iter().take(padding).all(|byte| *byte == 0)
 }

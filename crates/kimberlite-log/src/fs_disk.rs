@@ -182,10 +182,6 @@ impl DiskFile for FsFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
     fn allocate(&self, len: u64) -> io::Result<()> {
         allocate(&self.file, len)
     }

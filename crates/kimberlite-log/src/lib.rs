@@ -29,6 +29,8 @@ mod bytes_io;
 mod disk;
 mod entry;
 mod errors;
+#[cfg(any(test, feature = "test-disk"))]
+mod faulty_disk;
 mod files;
 mod format;
 mod fs_disk;
@@ -53,6 +55,8 @@ pub use entry::{
     ENTRY_HEADER_BYTES, EntryDraft, EntryHeader, EntryKind, EntryPlace, EntryView,
     REQUEST_ROW_BYTES, RequestRow,
 };
+#[cfg(any(test, feature = "test-disk"))]
+pub use faulty_disk::{Fault, FaultyDisk, Tear};
 pub use fs_disk::FsDisk;
 pub use memory_disk::MemoryDisk;
 pub use reader::LogReader;

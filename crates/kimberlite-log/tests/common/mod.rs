@@ -119,3 +119,21 @@ pub fn command(ordinal: u64, len: usize) -> EntryDraft {
 pub fn bare(kind: EntryKind, ordinal: u64) -> EntryDraft {
     EntryDraft { kind, command: Vec::new(), ..command(ordinal, 0) }
 }
+
+/// Checks that a log holds everything acknowledged and then only whole entries, in order, of the
+/// group that was under way.
+pub fn check_recovered(log: &Opened, acknowledged: &[Kept], under_way: &[Kept], about: &str) {
+    let found: Vec<&Kept> = log.entries.iter().map(|(kept, _)| kept).collect();
+    let expected: Vec<&Kept> = acknowledged.iter().chain(under_way).collect();
+    assert!(
+        found.len() >= acknowledged.len(),
+        "{about}: {} of {} acknowledged entries are left",
+        found.len(),
+        acknowledged.len()
+    );
+    assert!(found.len() <= expected.len(), "{about}: entries that nobody wrote");
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert!(found == expected, "{about}: entry {} came back changed", index + 1);
+    }
+    assert_eq!(log.writer.next_index(), found.len() as u64 + 1, "{about}");
+}
