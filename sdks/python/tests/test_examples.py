@@ -1,0 +1,41 @@
+"""The examples run as they stand, and each says what it should."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "python"
+
+
+def run_example(name: str, *arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("readme.py", [], "fracture"),
+        ("quickstart.py", ["memory:"], "verify: valid=True, 3 events"),
+        ("quickstart_asyncio.py", [], "100"),
+        ("crud.py", [], "history: 5 events"),
+        ("audit_trail.py", [], "heads equal=True"),
+    ],
+)
+def test_example(name: str, arguments: list[str], expected: str, tmp_path: Path) -> None:
+    """The program ends well and prints what its reader is promised."""
+    assert expected in run_example(name, *arguments, cwd=tmp_path)
