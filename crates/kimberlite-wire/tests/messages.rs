@@ -1,0 +1,58 @@
+//! Messages across versions: an older peer's is a prefix of ours, a newer peer's goes on behind it.
+
+use kimberlite_wire::*;
+
+/// Shows that fields that an older peer did not send take their defaults, at every field's end.
+#[test]
+fn an_older_peer() {
+    let mut body = Vec::new();
+    let request = ReadRequest {
+        stream_id: 1,
+        from_offset: 2,
+        max_events: 3,
+        max_bytes: 4,
+        min_position: 5,
+        stale: true,
+    };
+    request.encode(&mut body);
+    assert_eq!(body.len(), 5 * 8 + 1);
+    let old = ReadRequest::decode(&body[..24]).unwrap();
+    assert_eq!(
+        old,
+        ReadRequest { stream_id: 1, from_offset: 2, max_events: 3, ..Default::default() }
+    );
+    assert_eq!(ReadRequest::decode(&[]).unwrap(), ReadRequest::default());
+    assert!(ReadRequest::decode(&body[..20]).is_err(), "a field is there whole or not at all");
+}
+
+/// Shows that bytes behind the known fields are passed over, in messages and in structs inside
+/// lists.
+#[test]
+fn a_newer_peer() {
+    let mut body = Vec::new();
+    let response = QueryResponse {
+        columns: vec![Column { name: "id".into(), declared_type: "INTEGER".into() }],
+        position: 9,
+    };
+    response.encode(&mut body);
+    body.extend_from_slice(b"more");
+    assert_eq!(QueryResponse::decode(&body).unwrap(), response);
+
+    // A column whose struct has grown by four bytes.
+    let mut grown = 1u64.to_le_bytes().to_vec();
+    grown.extend_from_slice(&(8 + 2 + 8 + 7 + 4u64).to_le_bytes());
+    grown.extend_from_slice(&body[16..16 + 25]);
+    grown.extend_from_slice(b"more");
+    grown.extend_from_slice(&9u64.to_le_bytes());
+    assert_eq!(QueryResponse::decode(&grown).unwrap(), response);
+}
+
+/// Shows that an error keeps its number and text where this version does not know it.
+#[test]
+fn an_unknown_error() {
+    let body = ErrorBody { code: 4711, detail: "why".into(), value: 3, retry_after_ms: 4 };
+    let error = Error::from_body(body.clone());
+    assert_eq!((error.code, error.number), (ErrorCode::Unknown, 4711));
+    assert_eq!(error.to_body(), body);
+    assert!(error.to_string().contains("4711") && error.to_string().contains("why"));
+}
