@@ -1,38 +1,104 @@
 //! The engine's one door.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kimberlite_log::{Disk, FsDisk, LogOptions, LogReader, LogWriter, MemoryDisk};
 use kimberlite_wire::{Error, ErrorCode, Request, Role};
 
 use crate::answer::{Answer, BoxFuture};
-use crate::options::EngineOptions;
+use crate::audit::Audit;
+use crate::clock::CommitClock;
+use crate::commit::Committer;
+use crate::core::{Core, Outcome, refused};
+use crate::job::Work;
+use crate::loader::Loader;
+use crate::options::{EngineOptions, Storage};
+use crate::pool::{Pool, join, panic_text};
+use crate::queue::Queue;
 use crate::session::Session;
+use crate::state::{Applied, Entry, Machine};
+use crate::wait::block_on;
+use crate::waiters::lock;
+use crate::{query, read, subscribe, verify, write};
 
-/// An open database. Clones are the same engine; dropping the last one closes it.
+/// The bounds of a segment's size: a block's place in it is 32 bits wide.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 16..=2 << 30;
+
+/// An open database. Clones are the same engine; dropping the last one closes it. What an answer
+/// streams does not keep it open.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    options: Arc<EngineOptions>,
+    owner: Arc<Owner>,
+}
+
+#[derive(Debug)]
+struct Owner {
+    core: Arc<Core>,
+    commit: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Owner {
+    fn close(&self) {
+        // Held throughout, so that a second caller returns when the engine is closed, not before.
+        let mut commit = lock(&self.commit);
+        self.core.queue.close();
+        self.core.applied.close();
+        self.core.pool.close();
+        if let Some(thread) = commit.take() {
+            join(thread);
+        }
+    }
 }
 
 impl Engine {
     /// Opens the database, recovers its state from the log, and starts its commit thread.
     ///
-    /// STORAGE where the folder cannot be used or another process holds it, CORRUPTION where the log
-    /// is damaged.
+    /// STORAGE where the folder cannot be used or is held by another engine, CORRUPTION where the
+    /// log is damaged, INVALID_ARGUMENT for an option out of bounds.
     pub fn open(options: EngineOptions) -> Result<Engine, Error> {
-        Ok(Engine { options: Arc::new(options) })
+        if !SEGMENT_BYTES.contains(&options.segment_bytes) {
+            let (least, most) = (SEGMENT_BYTES.start(), SEGMENT_BYTES.end());
+            let actual = options.segment_bytes;
+            let detail = format!("segment_bytes is {actual}; it must be from {least} to {most}");
+            return Err(Error::invalid(detail));
+        }
+        let (machine, writer, log) = recover(&options)?;
+        let queue = Arc::new(Queue::default());
+        let audit = Arc::new(Audit::new(&queue, options.audit_window_ms));
+        let clock = Arc::new(CommitClock::new(options.clock.clone()));
+        let core = Arc::new(Core {
+            log_id: writer.log_id(),
+            applied: machine.applied.clone(),
+            queue: queue.clone(),
+            audit: audit.clone(),
+            loader: Loader::new(log),
+            pool: Pool::new(options.query_threads),
+            clock: clock.clone(),
+            options,
+        });
+        let committer = Committer::new(machine, writer, &queue, &audit, &clock);
+        let commit = Mutex::new(Some(start(committer, &core)?));
+        Ok(Engine { owner: Arc::new(Owner { core, commit }) })
     }
 
     /// The identity of the database.
     pub fn log_id(&self) -> [u8; 16] {
-        [0; 16]
+        self.owner.core.log_id
     }
 
     /// The newest applied position.
     pub fn position(&self) -> u64 {
-        0
+        self.owner.core.applied.position()
     }
 
     /// A session for a caller whom the door has authenticated. It does not check that the tenant
@@ -50,36 +116,126 @@ impl Engine {
     /// Creates the tenant unless it exists, and waits until that is durable: for configuration and
     /// embedded opening. Blocks; not for async code.
     ///
-    /// INVALID_ARGUMENT for tenant 0, TENANT_NOT_FOUND for a tenant that was deleted.
-    pub fn ensure_tenant(&self, _tenant_id: u64) -> Result<(), Error> {
-        Ok(())
+    /// INVALID_ARGUMENT for tenant 0 and for one that was deleted: its number is used up.
+    pub fn ensure_tenant(&self, tenant_id: u64) -> Result<(), Error> {
+        if self.tenant_exists(tenant_id) {
+            return Ok(());
+        }
+        write::check_tenant_id(tenant_id)?;
+        let core = &self.owner.core;
+        let work = Work::CreateTenant { session: None, tenant_id };
+        block_on(core.submit(work, &core.deadline(None))).map(|_| ())
     }
 
     /// Whether the tenant exists.
-    pub fn tenant_exists(&self, _tenant_id: u64) -> bool {
-        true
+    pub fn tenant_exists(&self, tenant_id: u64) -> bool {
+        self.owner.core.applied.catalogue().tenant(tenant_id).is_some()
+    }
+
+    /// Takes the wall clock as it is now for right. Commits stop with INTERNAL after it has jumped
+    /// ahead by more than an hour while the engine was open, because timestamps never go back; this
+    /// is how an operator confirms that the new time is the right one.
+    pub fn confirm_clock(&self) {
+        self.owner.core.clock.confirm();
     }
 
     /// Does what the request asks, with `payload` beside it where the operation has one.
     ///
-    /// Appends are queued before this returns, so that the order of calls is the order of appends.
-    /// `timeout` bounds waiting and queries. Dropping the future cancels what can be cancelled: not
-    /// an append, which is under way.
+    /// Appends and other changes are queued before this returns, so that the order of calls is the
+    /// order of appends. A large append is hashed on the calling thread meanwhile.
+    ///
+    /// `timeout` bounds waiting and queries; a change that waits longer to be begun is not begun
+    /// (TIMEOUT), and one that was begun is waited for. Dropping the future cancels what can be
+    /// cancelled: not a change, which is under way.
     pub fn handle(
         &self,
-        _session: &Arc<Session>,
+        session: &Arc<Session>,
         request: Request,
-        _payload: Bytes,
-        _timeout: Option<Duration>,
+        payload: Bytes,
+        timeout: Option<Duration>,
     ) -> BoxFuture<'static, Result<Answer, Error>> {
-        let name = request.operation().name();
-        let error = Error::new(ErrorCode::Internal, format!("{name} is not wired in yet"));
-        Box::pin(std::future::ready(Err(error)))
+        let core = &self.owner.core;
+        let deadline = core.deadline(timeout);
+        let (shared, caller) = (core.clone(), session.clone());
+        match request {
+            Request::Append(append) => write::append(core, session, &append, payload, &deadline),
+            Request::CreateStream(request) => {
+                write::create_stream(core, session, request, &deadline)
+            }
+            Request::OpenProducer(_) => write::open_producer(core, session, &deadline),
+            Request::CreateTenant(request) => {
+                write::create_tenant(core, session, &request, &deadline)
+            }
+            Request::DeleteTenant(request) => {
+                write::delete_tenant(core, session, &request, &deadline)
+            }
+            Request::Read(request) => Box::pin(read::read(shared, caller, request, deadline)),
+            Request::Subscribe(request) => {
+                Box::pin(subscribe::subscribe(shared, caller, request, deadline))
+            }
+            Request::Query(request) => Box::pin(query::query(shared, caller, request, deadline)),
+            Request::Verify(request) => Box::pin(verify::verify(shared, caller, request, deadline)),
+            Request::ListStreams(request) => ready(read::list_streams(core, session, &request)),
+            Request::StreamInfo(request) => ready(read::stream_info(core, session, &request)),
+            Request::ListTenants(_) => ready(read::list_tenants(core, session)),
+            Request::Hello(_) => {
+                refused(Error::protocol("hello opens a connection; it is not an operation here"))
+            }
+        }
     }
 
-    /// Finishes what was accepted and stops; later calls get CLOSED. Idempotent. Blocks until the
-    /// engine's threads have ended.
+    /// Finishes what was accepted and stops; later calls get CLOSED, as do queries and
+    /// subscriptions that are under way. Idempotent. Blocks until the engine's threads have ended.
     pub fn close(&self) {
-        tracing::debug!(storage = ?self.options.storage, "closing");
+        self.owner.close();
     }
+}
+
+fn ready(outcome: Outcome) -> BoxFuture<'static, Outcome> {
+    Box::pin(std::future::ready(outcome))
+}
+
+/// Reads the log from its start into the applied state.
+fn recover(options: &EngineOptions) -> Result<(Machine, LogWriter, LogReader), Error> {
+    let disk: Arc<dyn Disk> = match &options.storage {
+        Storage::Folder(path) => Arc::new(FsDisk::new(path)),
+        Storage::Memory => Arc::new(MemoryDisk::new()),
+        Storage::Disk(disk) => disk.clone(),
+    };
+    let log_options = LogOptions { segment_bytes: options.segment_bytes, ..LogOptions::default() };
+    let mut machine = Machine::new(Arc::new(Applied::new()));
+    let (writer, log) = kimberlite_log::open(disk, log_options, &mut |view, place| {
+        let header = view.header();
+        machine.apply(Entry {
+            kind: header.kind,
+            index: header.index,
+            epoch: header.epoch,
+            ordinal: header.ordinal,
+            timestamp_ns: header.timestamp_ns,
+            rows: view.rows(),
+            command: view.command(),
+            blocks: view.blocks(),
+            segment: place.segment,
+            blocks_start: place.position + view.blocks_position() as u64,
+        })
+    })?;
+    machine.publish(writer.next_index().saturating_sub(1));
+    Ok((machine, writer, log))
+}
+
+fn start(committer: Committer, core: &Arc<Core>) -> Result<JoinHandle<()>, Error> {
+    let core = core.clone();
+    let thread = std::thread::Builder::new().name("kimberlite-commit".to_string());
+    let run = move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| committer.run())) {
+            tracing::error!(panic = panic_text(&*panic), "the commit thread panicked");
+        }
+        // However it ended: nobody may wait for it any more.
+        core.queue.abandon();
+        core.applied.close();
+    };
+    thread.spawn(run).map_err(|error| {
+        let detail = format!("the commit thread could not be started: {error}");
+        Error::new(ErrorCode::Internal, detail)
+    })
 }

@@ -6,11 +6,41 @@
 #![deny(unsafe_code)]
 
 mod answer;
+mod audit;
+mod audit_record;
+mod authority;
+mod blocks;
+mod buffers;
+mod catalogue;
+mod chunked;
 mod clock;
+mod command;
+mod commit;
+mod core;
+mod cut;
+mod decide;
 mod engine;
+mod job;
+mod loader;
+mod names;
 mod options;
+mod pipe;
+mod pool;
+mod producers;
+mod query;
+mod queue;
+mod read;
+mod sequencer;
 mod session;
 pub mod sql;
+mod staged;
+mod state;
+mod stream;
+mod subscribe;
+mod verify;
+mod wait;
+mod waiters;
+mod write;
 
 pub use answer::{Answer, BoxFuture, PayloadStream};
 pub use clock::{Clock, SystemClock};

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kimberlite_log::Disk;
+
 use crate::clock::{Clock, SystemClock};
 
 /// Where the log lives.
@@ -12,6 +14,8 @@ pub enum Storage {
     Folder(PathBuf),
     /// In this process's memory; gone when the engine closes.
     Memory,
+    /// On a disk of the caller's own, which tests use to fail at will.
+    Disk(Arc<dyn Disk>),
 }
 
 /// How an engine is opened.
@@ -46,7 +50,7 @@ impl Default for EngineOptions {
             query_rows: 10_000_000,
             query_threads: 2,
             audit_window_ms: 60_000,
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::new(SystemClock),
         }
     }
 }

@@ -15,12 +15,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(
-        principal: &str,
-        tenant_id: u64,
-        role: Role,
-        admin_of_all: bool,
-    ) -> Session {
+    pub(crate) fn new(principal: &str, tenant_id: u64, role: Role, admin_of_all: bool) -> Session {
         Session { principal: principal.to_string(), tenant_id, role, admin_of_all }
     }
 

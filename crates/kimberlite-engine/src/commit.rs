@@ -1,0 +1,272 @@
+//! The commit thread: takes everything that waits, judges it, writes it as one group, applies it,
+//! and answers. Nothing is answered before the state it was judged on is durable.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kimberlite_log::{ENTRY_HEADER_BYTES, EntryDraft, EntryPlace, LogWriter, REQUEST_ROW_BYTES};
+use kimberlite_wire::{AppendKey, Error, ErrorCode};
+
+use crate::audit::Audit;
+use crate::clock::CommitClock;
+use crate::job::{Done, Job, Reply, Work};
+use crate::queue::{Queue, Woken};
+use crate::sequencer::{Cursor, Group};
+use crate::state::{Entry, Machine};
+
+/// How often producers are looked through for idle ones.
+const EXPIRY_SWEEP: Duration = Duration::from_secs(3_600);
+/// A buffer for blocks is used again unless a group made it larger than this.
+const MAX_SPARE_BYTES: usize = 32 << 20;
+
+/// The commit thread's own.
+pub(crate) struct Committer {
+    machine: Machine,
+    writer: LogWriter,
+    queue: Arc<Queue>,
+    audit: Arc<Audit>,
+    clock: Arc<CommitClock>,
+    /// The epoch that this opening of the log began, and the number of its last entry.
+    epoch: Option<u64>,
+    ordinal: u64,
+    spare: Vec<u8>,
+    next_sweep: Instant,
+    /// Set where what was committed could not be applied: the state is not the log's any more.
+    broken: Option<Error>,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        machine: Machine,
+        writer: LogWriter,
+        queue: &Arc<Queue>,
+        audit: &Arc<Audit>,
+        clock: &Arc<CommitClock>,
+    ) -> Committer {
+        Committer {
+            machine,
+            writer,
+            queue: queue.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            epoch: None,
+            ordinal: 0,
+            spare: Vec::new(),
+            next_sweep: Instant::now() + EXPIRY_SWEEP,
+            broken: None,
+        }
+    }
+
+    /// Commits until the queue is closed and empty, then closes the log.
+    pub(crate) fn run(mut self) {
+        let mut waiting = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                let wake_at = self.audit.next_end().into_iter().chain([self.next_sweep]).min();
+                match self.queue.take(wake_at) {
+                    Woken::Jobs(jobs) => waiting = jobs,
+                    Woken::Idle => {}
+                    Woken::Closed => break,
+                }
+            } else {
+                self.queue.take_more(&mut waiting);
+            }
+            self.keep_house(&mut waiting);
+            self.commit_some(&mut waiting);
+        }
+        waiting.extend(self.audit.end(true));
+        while !waiting.is_empty() {
+            self.commit_some(&mut waiting);
+        }
+        if let Err(error) = self.writer.close() {
+            tracing::warn!(%error, "the log was not closed cleanly");
+        }
+    }
+
+    fn keep_house(&mut self, waiting: &mut VecDeque<Job>) {
+        waiting.extend(self.audit.end(false));
+        let now = Instant::now();
+        if now >= self.next_sweep {
+            self.next_sweep = now + EXPIRY_SWEEP;
+            let last_ns = self.writer.last_timestamp_ns();
+            if !self.machine.producers.idle(self.clock.now_ns(last_ns)).is_empty() {
+                let (work, reply) = (Work::ExpireProducers, Reply::None);
+                waiting.push_back(Job { work, reply, deadline: None });
+            }
+        }
+    }
+
+    /// Takes as many jobs as one group holds, and commits them.
+    fn commit_some(&mut self, waiting: &mut VecDeque<Job>) {
+        if waiting.is_empty() {
+            return;
+        }
+        let cursor = match self.cursor() {
+            Ok(cursor) => cursor,
+            Err(error) => {
+                waiting.drain(..).for_each(|job| job.reply.send(Err(error.clone())));
+                return;
+            }
+        };
+        let now = Instant::now();
+        let mut judged: Vec<(Job, Result<Done, Error>)> = Vec::with_capacity(waiting.len());
+        let mut group = Group::new(&self.machine, cursor, std::mem::take(&mut self.spare));
+        while !group.is_full() {
+            let Some(job) = waiting.pop_front() else { break };
+            if job.deadline.is_some_and(|deadline| deadline <= now) {
+                job.reply.send(Err(too_late()));
+                continue;
+            }
+            let result = group.judge(&job);
+            judged.push((job, result));
+        }
+        let (drafts, cursor) = group.finish();
+        let had_failed = self.writer.failure().is_some();
+        match self.commit(drafts, cursor, false) {
+            Ok(()) => judged.into_iter().for_each(|(job, result)| job.reply.send(result)),
+            Err(error) => {
+                let is_unknown = !had_failed && self.writer.failure().is_some();
+                self.commit_reserved(judged, &error, is_unknown);
+            }
+        }
+    }
+
+    fn cursor(&self) -> Result<Cursor, Error> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        Ok(Cursor {
+            next_index: self.writer.next_index(),
+            epoch: self.epoch,
+            ordinal: self.ordinal,
+            timestamp_ns: self.clock.commit_ns(self.writer.last_timestamp_ns())?,
+        })
+    }
+
+    /// After a failure: refuses the jobs but for those that may use what the log keeps back for
+    /// them, which are judged once more and committed by themselves.
+    /// Where the write itself failed, the refused appends may have happened all the same.
+    fn commit_reserved(
+        &mut self,
+        judged: Vec<(Job, Result<Done, Error>)>,
+        error: &Error,
+        is_unknown: bool,
+    ) {
+        tracing::error!(%error, "a group could not be committed");
+        let (again, refused): (Vec<_>, Vec<_>) =
+            judged.into_iter().partition(|(job, _)| job.may_use_reserve());
+        for (job, result) in refused {
+            // Refusals, too, were judged on what did not come to be.
+            let mut error = error.clone();
+            if is_unknown && result.is_ok() {
+                error.outcome_unknown = append_key(&job);
+            }
+            job.reply.send(Err(error));
+        }
+        if again.is_empty() {
+            return;
+        }
+        let result = self.cursor().and_then(|cursor| {
+            let mut group = Group::new(&self.machine, cursor, Vec::new());
+            let judged: Vec<_> = again.iter().map(|(job, _)| group.judge(job)).collect();
+            let (drafts, cursor) = group.finish();
+            self.commit(drafts, cursor, true).map(|()| judged)
+        });
+        match result {
+            Ok(judged) => {
+                let replies = again.into_iter().map(|(job, _)| job.reply);
+                replies.zip(judged).for_each(|(reply, result)| reply.send(result));
+            }
+            Err(error) => {
+                again.into_iter().for_each(|(job, _)| job.reply.send(Err(error.clone())));
+            }
+        }
+    }
+
+    /// Makes the entries durable and applies them. A failure leaves nothing of them behind here.
+    fn commit(
+        &mut self,
+        mut drafts: Vec<EntryDraft>,
+        cursor: Cursor,
+        reserved: bool,
+    ) -> Result<(), Error> {
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        let committed = if reserved {
+            self.writer.commit_reserved(&drafts)
+        } else {
+            self.writer.commit(&drafts)
+        };
+        match committed {
+            Ok(places) => {
+                (self.epoch, self.ordinal) = (cursor.epoch, cursor.ordinal);
+                self.apply(&drafts, &places).inspect_err(|error| {
+                    self.broken = Some(error.clone());
+                })?;
+            }
+            Err(error) => {
+                // Entries after a refusal belong to a new epoch: those refused may come to light
+                // again, and must be void then.
+                self.epoch = None;
+                self.keep_spare(&mut drafts);
+                return Err(error);
+            }
+        }
+        self.keep_spare(&mut drafts);
+        Ok(())
+    }
+
+    fn apply(&mut self, drafts: &[EntryDraft], places: &[EntryPlace]) -> Result<(), Error> {
+        if drafts.len() != places.len() {
+            return Err(Error::new(ErrorCode::Internal, "the log lost count of its entries"));
+        }
+        for (draft, place) in drafts.iter().zip(places) {
+            let before_blocks = ENTRY_HEADER_BYTES + draft.rows.len() * REQUEST_ROW_BYTES;
+            self.machine.apply(Entry {
+                kind: draft.kind,
+                index: place.index,
+                epoch: draft.epoch,
+                ordinal: draft.ordinal,
+                timestamp_ns: draft.timestamp_ns,
+                rows: draft.rows.iter().copied(),
+                command: &draft.command,
+                blocks: &draft.blocks,
+                segment: place.segment,
+                blocks_start: place.position + before_blocks as u64,
+            })?;
+        }
+        if let Some(last) = places.last() {
+            self.machine.publish(last.index);
+        }
+        Ok(())
+    }
+
+    /// Keeps the largest buffer of the group for the next one: memory that was touched before is
+    /// much faster to write.
+    fn keep_spare(&mut self, drafts: &mut [EntryDraft]) {
+        let buffers = drafts.iter_mut().map(|draft| std::mem::take(&mut draft.blocks));
+        if let Some(mut largest) = buffers.max_by_key(Vec::capacity) {
+            if largest.capacity() <= MAX_SPARE_BYTES {
+                largest.clear();
+                self.spare = largest;
+            }
+        }
+    }
+}
+
+fn append_key(job: &Job) -> Option<AppendKey> {
+    match &job.work {
+        Work::Append(append) if append.producer_id != 0 => {
+            let (producer_id, sequence) = (append.producer_id, append.sequence);
+            Some(AppendKey { producer_id, sequence })
+        }
+        _ => None,
+    }
+}
+
+fn too_late() -> Error {
+    let detail = "the deadline passed while the request waited to be committed; nothing was done";
+    Error::new(ErrorCode::Timeout, detail)
+}

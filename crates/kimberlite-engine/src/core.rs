@@ -1,0 +1,86 @@
+//! What the operations share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kimberlite_wire::{Error, Operation, Response};
+use tokio::sync::oneshot;
+
+use crate::answer::{Answer, BoxFuture};
+use crate::audit::Audit;
+use crate::authority;
+use crate::clock::CommitClock;
+use crate::job::{Job, Reply, Work};
+use crate::loader::Loader;
+use crate::options::EngineOptions;
+use crate::pool::Pool;
+use crate::queue::Queue;
+use crate::session::Session;
+use crate::state::{Applied, closed};
+use crate::stream::Stream;
+use crate::wait::{Deadline, Reached};
+
+/// What an operation's future gives.
+pub(crate) type Outcome = Result<Answer, Error>;
+
+/// An open engine but for its commit thread.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) options: EngineOptions,
+    pub(crate) log_id: [u8; 16],
+    pub(crate) applied: Arc<Applied>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) loader: Loader,
+    pub(crate) pool: Pool,
+    pub(crate) clock: Arc<CommitClock>,
+}
+
+impl Core {
+    pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Deadline {
+        Deadline::after(timeout, &self.queue)
+    }
+
+    /// Whether the session may do this on its tenant, now.
+    pub(crate) fn check(&self, session: &Session, operation: Operation) -> Result<(), Error> {
+        self.applied.check_open()?;
+        authority::check(&self.applied.catalogue(), session, operation)
+    }
+
+    /// The session's stream of this id.
+    pub(crate) fn stream(&self, session: &Session, stream_id: u64) -> Result<Arc<Stream>, Error> {
+        let catalogue = self.applied.catalogue();
+        catalogue.client_stream(session.tenant_id(), stream_id).cloned()
+    }
+
+    /// Queues work now; the future waits for its answer.
+    pub(crate) fn submit(&self, work: Work, deadline: &Deadline) -> BoxFuture<'static, Outcome> {
+        let (tell, answer) = oneshot::channel();
+        let job = Job { work, reply: Reply::Call(tell), deadline: deadline.at() };
+        if let Err(error) = self.queue.push(job) {
+            return refused(error);
+        }
+        Box::pin(async move { received(answer.await).map(Answer::of) })
+    }
+
+    /// Waits until the applied state is at least as new as this.
+    pub(crate) async fn reach(&self, position: u64, deadline: &mut Deadline) -> Result<(), Error> {
+        if self.applied.position() >= position {
+            return Ok(());
+        }
+        let what = format!("waiting for position {position}");
+        deadline.bound(&what, Reached::new(&self.applied, position)).await
+    }
+}
+
+/// The answer of the commit thread, which is gone where there is none.
+pub(crate) fn received(
+    answer: Result<Result<Response, Error>, oneshot::error::RecvError>,
+) -> Result<Response, Error> {
+    answer.unwrap_or_else(|_| Err(closed()))
+}
+
+/// A future that fails at once.
+pub(crate) fn refused(error: Error) -> BoxFuture<'static, Outcome> {
+    Box::pin(std::future::ready(Err(error)))
+}

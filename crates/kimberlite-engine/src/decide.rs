@@ -1,0 +1,206 @@
+//! Judges the requests that change tenants, streams and producers.
+
+use kimberlite_wire::{
+    CreateStreamResponse, CreateTenantResponse, DataClass, DeleteTenantResponse, Error, ErrorCode,
+    OpenProducerResponse, Response, limit,
+};
+
+use crate::audit_record;
+use crate::catalogue::{TenantState, tenant_not_found};
+use crate::command::Command;
+use crate::names;
+use crate::producers::EXPIRED_FOR_ROOM;
+use crate::sequencer::Group;
+use crate::session::Session;
+use crate::staged::{StagedName, StagedStream, StagedTenant};
+use crate::stream::StreamIdentity;
+
+impl Group<'_> {
+    pub(super) fn create_stream(
+        &mut self,
+        tenant_id: u64,
+        name: &str,
+        data_class: DataClass,
+    ) -> Result<Response, Error> {
+        self.check_tenant(tenant_id)?;
+        if let Some(present) = self.named(tenant_id, name) {
+            if present.data_class != data_class {
+                return Err(stream_exists(name, &present));
+            }
+            return Ok(Response::CreateStream(CreateStreamResponse {
+                stream_id: present.stream_id,
+                created: false,
+                position: present.position,
+            }));
+        }
+        let stream_id = self.next_stream_id();
+        let name = name.to_string();
+        let command = Command::CreateStream { tenant_id, stream_id, name, data_class };
+        let position = self.push_command(&command);
+        if let Command::CreateStream { name, .. } = command {
+            self.stage_stream(tenant_id, stream_id, name, data_class, position);
+        }
+        Ok(Response::CreateStream(CreateStreamResponse { stream_id, created: true, position }))
+    }
+
+    fn named(&self, tenant_id: u64, name: &str) -> Option<StagedName> {
+        let staged = self.staged.names.get(&(tenant_id, names::fold(name)));
+        staged.copied().or_else(|| {
+            let stream = self.catalogue.tenant(tenant_id)?.by_name(name)?;
+            Some(StagedName {
+                stream_id: stream.identity.stream_id,
+                data_class: stream.identity.data_class,
+                position: stream.identity.created_at,
+            })
+        })
+    }
+
+    fn stage_stream(
+        &mut self,
+        tenant_id: u64,
+        stream_id: u64,
+        name: String,
+        data_class: DataClass,
+        position: u64,
+    ) {
+        let staged = StagedName { stream_id, data_class, position };
+        self.staged.names.insert((tenant_id, names::fold(&name)), staged);
+        let is_audit = name == names::AUDIT_STREAM;
+        // The genesis does not depend on when the stream was created.
+        let (created_ns, created_at) = (0, position);
+        let identity =
+            StreamIdentity { stream_id, tenant_id, name, data_class, created_ns, created_at };
+        let stream = StagedStream::new(tenant_id, stream_id, is_audit, (0, identity.genesis()));
+        self.staged.streams.insert(stream_id, stream);
+    }
+
+    fn next_stream_id(&mut self) -> u64 {
+        self.staged.last_stream_id += 1;
+        self.staged.last_stream_id
+    }
+
+    pub(super) fn open_producer(&mut self, session: &Session) -> Result<Response, Error> {
+        let tenant_id = session.tenant_id();
+        self.check_tenant(tenant_id)?;
+        self.make_room_for_producer(tenant_id)?;
+        self.staged.last_producer_id += 1;
+        let producer_id = self.staged.last_producer_id;
+        let principal = session.principal().to_string();
+        let opened = Some((tenant_id, principal.clone()));
+        let position =
+            self.push_command(&Command::OpenProducer { producer_id, tenant_id, principal });
+        self.staged.producers.entry(producer_id).or_default().opened = opened;
+        Ok(Response::OpenProducer(OpenProducerResponse { producer_id, position }))
+    }
+
+    /// Forgets the longest idle producers of a tenant that has as many as it may.
+    fn make_room_for_producer(&mut self, tenant_id: u64) -> Result<(), Error> {
+        let is_own = |tenant: u64| tenant == tenant_id;
+        let opened = self.staged.producers.values().filter_map(|producer| producer.opened.as_ref());
+        let opened = opened.filter(|(tenant, _)| is_own(*tenant)).count();
+        let expired = self.staged.expired.iter().filter_map(|id| self.producers.get(*id));
+        let expired = expired.filter(|producer| is_own(producer.tenant_id)).count();
+        let count = self.producers.count_of(tenant_id) + opened - expired;
+        if (count as u64) < limit::PRODUCERS_PER_TENANT {
+            return Ok(());
+        }
+        let mut idle = self.producers.longest_idle_of(tenant_id, expired + EXPIRED_FOR_ROOM);
+        idle.retain(|id| !self.staged.expired.contains(id));
+        if idle.is_empty() {
+            let detail = format!("tenant {tenant_id} has {count} producers open, its bound");
+            return Err(Error::new(ErrorCode::Overloaded, detail));
+        }
+        self.expire(idle);
+        Ok(())
+    }
+
+    /// Forgets the producers that were idle for too long.
+    pub(super) fn expire_idle(&mut self) {
+        let mut idle = self.producers.idle(self.timestamp_ns());
+        idle.retain(|id| {
+            // One that the group uses is not idle any more.
+            !self.staged.expired.contains(id) && !self.staged.producers.contains_key(id)
+        });
+        if !idle.is_empty() {
+            self.expire(idle);
+        }
+    }
+
+    fn expire(&mut self, producer_ids: Vec<u64>) {
+        self.staged.expired.extend(&producer_ids);
+        self.push_command(&Command::ExpireProducers { producer_ids });
+    }
+
+    pub(super) fn create_tenant(
+        &mut self,
+        session: Option<&Session>,
+        tenant_id: u64,
+    ) -> Result<Response, Error> {
+        let present = match (self.staged.tenants.get(&tenant_id), self.catalogue.state(tenant_id)) {
+            (Some(StagedTenant::Created { position, .. }), _) => Some(*position),
+            (Some(StagedTenant::Deleted { .. }), _) | (None, Some(TenantState::Deleted { .. })) => {
+                let detail = format!(
+                    "tenant_id {tenant_id} was deleted, and its number is never used again; \
+                     use another"
+                );
+                return Err(Error::invalid(detail));
+            }
+            (None, Some(TenantState::Live(tenant))) => Some(tenant.created_at),
+            (None, None) => None,
+        };
+        if let Some(position) = present {
+            let response = CreateTenantResponse { created: false, position };
+            return Ok(Response::CreateTenant(response));
+        }
+        let audit_stream_id = self.next_stream_id();
+        let position = self.push_command(&Command::CreateTenant { tenant_id, audit_stream_id });
+        self.staged.tenants.insert(tenant_id, StagedTenant::Created { audit_stream_id, position });
+        let audit = names::AUDIT_STREAM.to_string();
+        self.stage_stream(tenant_id, audit_stream_id, audit, DataClass::NonPhi, position);
+        if let Some(session) = session {
+            self.record_act("tenant_created", session, tenant_id)?;
+        }
+        Ok(Response::CreateTenant(CreateTenantResponse { created: true, position }))
+    }
+
+    pub(super) fn delete_tenant(
+        &mut self,
+        session: &Session,
+        tenant_id: u64,
+    ) -> Result<Response, Error> {
+        let deleted = match (self.staged.tenants.get(&tenant_id), self.catalogue.state(tenant_id)) {
+            (Some(StagedTenant::Deleted { position }), _)
+            | (None, Some(TenantState::Deleted { position })) => Some(*position),
+            (Some(StagedTenant::Created { .. }), _) | (None, Some(TenantState::Live(_))) => None,
+            (None, None) => return Err(tenant_not_found(tenant_id)),
+        };
+        if let Some(position) = deleted {
+            return Ok(Response::DeleteTenant(DeleteTenantResponse { position }));
+        }
+        // Recorded before the act: afterwards the tenant's own audit stream is gone.
+        self.record_act("tenant_deleted", session, tenant_id)?;
+        let position = self.push_command(&Command::DeleteTenant { tenant_id });
+        self.staged.tenants.insert(tenant_id, StagedTenant::Deleted { position });
+        Ok(Response::DeleteTenant(DeleteTenantResponse { position }))
+    }
+
+    /// Records an administrative act in the tenant that it is about, and in that of whoever did it.
+    fn record_act(&mut self, act: &str, session: &Session, tenant_id: u64) -> Result<(), Error> {
+        let record = audit_record::act(act, session.principal(), session.tenant_id(), tenant_id)?;
+        self.audit(tenant_id, &record)?;
+        let home = session.tenant_id();
+        if home != tenant_id && self.check_tenant(home).is_ok() {
+            self.audit(home, &record)?;
+        }
+        Ok(())
+    }
+}
+
+fn stream_exists(name: &str, present: &StagedName) -> Error {
+    let detail = format!(
+        "stream {name:?} exists with the data class {} ({})",
+        present.data_class.name(),
+        present.data_class.number()
+    );
+    Error::new(ErrorCode::StreamExists, detail).with_value(present.stream_id)
+}

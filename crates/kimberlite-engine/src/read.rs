@@ -1,0 +1,197 @@
+//! Reading events by offset, and what is told about streams and tenants.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use kimberlite_wire::{
+    DataClass, Error, ErrorCode, ListStreamsRequest, ListStreamsResponse, ListTenantsResponse,
+    Operation, ReadRequest, ReadResponse, Response, StreamInfoRequest, StreamInfoResponse, limit,
+};
+
+use crate::answer::{Answer, PayloadStream};
+use crate::audit_record::Access;
+use crate::authority;
+use crate::catalogue::name_not_found;
+use crate::core::{Core, Outcome};
+use crate::loader::BlockCursor;
+use crate::session::Session;
+use crate::state::Applied;
+use crate::stream::{Blocks, Stream};
+use crate::wait::Deadline;
+
+/// What one read gives.
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    blocks: Range<usize>,
+    /// The stream's next offset.
+    next_offset: u64,
+    /// The offset after the last event of the blocks.
+    end_offset: u64,
+}
+
+pub(crate) async fn read(
+    core: Arc<Core>,
+    session: Arc<Session>,
+    request: ReadRequest,
+    mut deadline: Deadline,
+) -> Outcome {
+    core.check(&session, Operation::Read)?;
+    core.reach(request.min_position, &mut deadline).await?;
+    if request.max_events == 0 {
+        return Err(Error::invalid("max_events is 0; ask for at least 1"));
+    }
+    let stream = core.stream(&session, request.stream_id)?;
+    // The position first: the blocks are at least as new.
+    let position = core.applied.position();
+    let plan = plan(&stream, position, &request)?;
+    if stream.identity.data_class == DataClass::Phi && !plan.blocks.is_empty() {
+        let end = plan.end_offset.min(request.from_offset.saturating_add(request.max_events));
+        let access = access(&stream, "read", request.from_offset, Some(end));
+        let ticket = core.audit.access(&session, &access);
+        let ticket = deadline.bound("the audit record of a read", ticket).await?;
+        ticket.add(request.from_offset, end);
+    }
+    let body = Response::Read(ReadResponse { next_offset: plan.next_offset, position });
+    let cursor = BlockCursor::new(stream, core.loader.clone(), plan.blocks.start);
+    let applied = core.applied.clone();
+    Ok(Answer::streaming(body, Box::new(BlockStream { cursor, end: plan.blocks.end, applied })))
+}
+
+/// What the audit is told of an access to a stream.
+pub(crate) fn access<'a>(
+    stream: &'a Stream,
+    operation: &'a str,
+    from_offset: u64,
+    end_offset: Option<u64>,
+) -> Access<'a> {
+    Access {
+        operation,
+        stream_id: stream.identity.stream_id,
+        stream: &stream.identity.name,
+        data_class: stream.identity.data_class,
+        from_offset,
+        end_offset,
+    }
+}
+
+/// OFFSET_OUT_OF_RANGE where the offset lies beyond the stream's end.
+pub(crate) fn check_offset(stream: &Stream, offset: u64, next_offset: u64) -> Result<(), Error> {
+    if offset <= next_offset {
+        return Ok(());
+    }
+    let detail = format!(
+        "from_offset is {offset}, but the next offset of stream {} is {next_offset}",
+        stream.identity.stream_id
+    );
+    Err(Error::new(ErrorCode::OffsetOutOfRange, detail).with_value(next_offset))
+}
+
+fn plan(stream: &Stream, position: u64, request: &ReadRequest) -> Result<Plan, Error> {
+    let blocks = stream.blocks();
+    let count = blocks.count_at(position);
+    let next_offset = blocks.next_offset_of(count);
+    check_offset(stream, request.from_offset, next_offset)?;
+    let max_bytes = match request.max_bytes {
+        0 => limit::READ_BYTES,
+        bytes => bytes.min(limit::READ_BYTES),
+    };
+    let first = blocks.block_of(request.from_offset).min(count);
+    let range = first..count;
+    let (end, end_offset) =
+        cover(&blocks, range, request.from_offset, request.max_events, max_bytes);
+    Ok(Plan { blocks: first..end, next_offset, end_offset })
+}
+
+/// How far blocks must be read to hold as many events, or as many bytes of them, as are wanted.
+fn cover(
+    blocks: &Blocks,
+    range: Range<usize>,
+    from_offset: u64,
+    max_events: u64,
+    max_bytes: u64,
+) -> (usize, u64) {
+    let last_offset = from_offset.saturating_add(max_events);
+    let (mut end, mut end_offset) = (range.start, from_offset);
+    let mut bytes = 0u64;
+    for place in blocks.places.iter_from(range.start).take(range.len()) {
+        // What lies before the first event wanted is not counted; it is taken to be average.
+        let wanted = place.end_offset() - place.first_offset.max(from_offset);
+        bytes += place.data_bytes() * wanted / u64::from(place.count);
+        end += 1;
+        end_offset = place.end_offset();
+        if end_offset >= last_offset || bytes >= max_bytes {
+            break;
+        }
+    }
+    (end, end_offset)
+}
+
+/// The blocks of one read.
+struct BlockStream {
+    cursor: BlockCursor,
+    end: usize,
+    applied: Arc<Applied>,
+}
+
+impl PayloadStream for BlockStream {
+    fn poll_chunk(
+        &mut self,
+        _cx: &mut Context<'_>,
+        max_bytes: usize,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
+        let alive = self.applied.check_open().and_then(|()| self.cursor.stream().check_alive());
+        let chunk = alive.and_then(|()| self.cursor.next(self.end, max_bytes));
+        Poll::Ready(match chunk {
+            Ok(chunk) => chunk.map(|chunk| Ok(chunk.bytes)),
+            Err(error) => {
+                self.end = 0;
+                Some(Err(error))
+            }
+        })
+    }
+}
+
+pub(crate) fn list_streams(
+    core: &Core,
+    session: &Session,
+    request: &ListStreamsRequest,
+) -> Outcome {
+    core.check(session, Operation::ListStreams)?;
+    let position = core.applied.position();
+    let count = match request.max_streams {
+        0 => limit::LIST_STREAMS as usize,
+        count => (count as usize).min(limit::LIST_STREAMS as usize),
+    };
+    let catalogue = core.applied.catalogue();
+    let tenant = catalogue.live(session.tenant_id())?;
+    let mut rest = tenant.streams_after(request.after_stream_id);
+    let streams = rest.by_ref().take(count).map(|stream| stream.info()).collect();
+    let more = rest.next().is_some();
+    Ok(Answer::of(Response::ListStreams(ListStreamsResponse { streams, more, position })))
+}
+
+pub(crate) fn stream_info(core: &Core, session: &Session, request: &StreamInfoRequest) -> Outcome {
+    core.check(session, Operation::StreamInfo)?;
+    let position = core.applied.position();
+    let tenant_id = session.tenant_id();
+    let catalogue = core.applied.catalogue();
+    let stream = match (request.stream_id, request.name.as_str()) {
+        (0, "") => return Err(Error::invalid("stream_id is 0 and name is empty; give one")),
+        (0, name) => {
+            let found = catalogue.live(tenant_id)?.by_name(name);
+            found.ok_or_else(|| name_not_found(tenant_id, name))?
+        }
+        (id, _) => catalogue.client_stream(tenant_id, id)?,
+    };
+    let stream = stream.info();
+    Ok(Answer::of(Response::StreamInfo(StreamInfoResponse { stream, position })))
+}
+
+pub(crate) fn list_tenants(core: &Core, session: &Session) -> Outcome {
+    core.applied.check_open()?;
+    let position = core.applied.position();
+    let tenant_ids = authority::administered(&core.applied.catalogue(), session)?;
+    Ok(Answer::of(Response::ListTenants(ListTenantsResponse { tenant_ids, position })))
+}

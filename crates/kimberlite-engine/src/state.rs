@@ -1,0 +1,232 @@
+//! The applied state, and how an entry of the log changes it: the same at recovery as while running.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use kimberlite_log::{EntryKind, RequestRow};
+use kimberlite_wire::block::BLOCK_HEADER_BYTES;
+use kimberlite_wire::{Error, ErrorCode};
+
+use crate::catalogue::Catalogue;
+use crate::chunked::Chunked;
+use crate::command::Command;
+use crate::producers::Producers;
+use crate::stream::{Stream, StreamIdentity, header_at};
+use crate::waiters::Waiters;
+
+/// What every thread may look at.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    catalogue: RwLock<Catalogue>,
+    /// The timestamp of each entry; entry `i` is at `i - 1`.
+    timestamps: RwLock<Chunked<u64>>,
+    position: AtomicU64,
+    /// Woken when the position has grown, and when the engine closes.
+    pub(crate) waiters: Waiters,
+    closed: AtomicBool,
+}
+
+impl Applied {
+    pub(crate) fn new() -> Applied {
+        Applied {
+            catalogue: RwLock::default(),
+            timestamps: RwLock::new(Chunked::new()),
+            position: AtomicU64::new(0),
+            waiters: Waiters::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The tenants and streams, to look at briefly.
+    pub(crate) fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
+        // Only applying writes, and a panic there stops the engine for good.
+        self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest applied position. Everything up to it is visible; of what lies beyond it, parts
+    /// may be.
+    pub(crate) fn position(&self) -> u64 {
+        self.position.load(Ordering::SeqCst)
+    }
+
+    /// The newest position whose timestamp is at most `timestamp_ns`.
+    pub(crate) fn position_at(&self, timestamp_ns: u64) -> u64 {
+        let applied = self.position();
+        let timestamps = self.timestamps.read().unwrap_or_else(PoisonError::into_inner);
+        let position = timestamps.partition_point(|timestamp| *timestamp <= timestamp_ns);
+        applied.min(position as u64)
+    }
+
+    /// The timestamp of the newest applied entry.
+    pub(crate) fn last_timestamp_ns(&self) -> u64 {
+        let timestamps = self.timestamps.read().unwrap_or_else(PoisonError::into_inner);
+        timestamps.last().unwrap_or(0)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Ends every wait and subscription.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.waiters.wake_all();
+        for tenant_id in self.catalogue().tenant_ids() {
+            let catalogue = self.catalogue();
+            if let Some(tenant) = catalogue.tenant(tenant_id) {
+                tenant.streams_after(0).for_each(|stream| stream.waiters.wake_all());
+            }
+        }
+    }
+
+    /// CLOSED once the engine closes.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Shows everything up to a position and wakes those who wait for it.
+    fn publish(&self, position: u64) {
+        // Sequentially consistent, as is looking at it: whoever registers a waker and then sees the
+        // old position is seen here in turn.
+        self.position.store(position, Ordering::SeqCst);
+        self.waiters.wake_all();
+    }
+}
+
+/// The error of a call that comes too late.
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorCode::Closed, "the database is closed; open it again")
+}
+
+/// An entry to apply, from the log or just committed.
+pub(crate) struct Entry<'a, R> {
+    pub(crate) kind: EntryKind,
+    pub(crate) index: u64,
+    pub(crate) epoch: u64,
+    pub(crate) ordinal: u64,
+    pub(crate) timestamp_ns: u64,
+    pub(crate) rows: R,
+    pub(crate) command: &'a [u8],
+    pub(crate) blocks: &'a [u8],
+    pub(crate) segment: u64,
+    /// The byte of the segment's file at which the first block begins.
+    pub(crate) blocks_start: u64,
+}
+
+/// What applies entries: owned by the commit thread, and by recovery before that.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) applied: Arc<Applied>,
+    pub(crate) producers: Producers,
+    epoch: u64,
+    ordinal: u64,
+    /// The streams that got blocks since they were last woken.
+    touched: Vec<Arc<Stream>>,
+}
+
+impl Machine {
+    pub(crate) fn new(applied: Arc<Applied>) -> Machine {
+        let producers = Producers::default();
+        Machine { applied, producers, epoch: 0, ordinal: 0, touched: Vec::new() }
+    }
+
+    /// Applies one entry. It becomes visible with [`Machine::publish`]. An error means that the log
+    /// holds what no sequencer writes: CORRUPTION, or VERSION_MISMATCH.
+    pub(crate) fn apply<R>(&mut self, entry: Entry<'_, R>) -> Result<(), Error>
+    where
+        R: Iterator<Item = RequestRow>,
+    {
+        let index = entry.index;
+        self.push_timestamp(index, entry.timestamp_ns)?;
+        if entry.kind == EntryKind::Begin {
+            (self.epoch, self.ordinal) = (index, 0);
+            return Ok(());
+        }
+        if matches!(entry.kind, EntryKind::Blank | EntryKind::Membership) {
+            return Ok(());
+        }
+        // An entry of a sequencer that was deposed, or one after a gap, is void: its sequencer
+        // judged it on a state that never came to be.
+        if entry.epoch != self.epoch || entry.ordinal != self.ordinal + 1 {
+            tracing::warn!(index, epoch = entry.epoch, ordinal = entry.ordinal, "a void entry");
+            return Ok(());
+        }
+        self.ordinal = entry.ordinal;
+        match entry.kind {
+            EntryKind::Command => self.apply_command(entry.command, index, entry.timestamp_ns),
+            EntryKind::Append => self.apply_append(entry),
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows what was applied up to a position, and wakes whoever waits for it.
+    pub(crate) fn publish(&mut self, position: u64) {
+        self.applied.publish(position);
+        self.touched.drain(..).for_each(|stream| stream.waiters.wake_all());
+    }
+
+    fn push_timestamp(&mut self, index: u64, timestamp_ns: u64) -> Result<(), Error> {
+        let mut timestamps =
+            self.applied.timestamps.write().unwrap_or_else(PoisonError::into_inner);
+        let expected = timestamps.len() as u64 + 1;
+        if index != expected || timestamps.last().is_some_and(|last| last > timestamp_ns) {
+            let detail = format!("entry {index} comes where {expected} must, or before its time");
+            return Err(Error::new(ErrorCode::Corruption, detail));
+        }
+        timestamps.push(timestamp_ns);
+        Ok(())
+    }
+
+    fn apply_append<R>(&mut self, entry: Entry<'_, R>) -> Result<(), Error>
+    where
+        R: Iterator<Item = RequestRow>,
+    {
+        for row in entry.rows.filter(|row| row.producer_id != 0) {
+            self.producers.record(&row, entry.index, entry.timestamp_ns);
+        }
+        let catalogue = self.applied.catalogue();
+        let mut at = 0;
+        while entry.blocks.len() - at >= BLOCK_HEADER_BYTES {
+            let header = header_at(&entry.blocks[at..])?;
+            let stream = catalogue.stream(header.stream_id).ok_or_else(|| {
+                let detail = format!("entry {} appends to no stream", entry.index);
+                Error::new(ErrorCode::Corruption, detail)
+            })?;
+            stream.add(&header, entry.index, entry.segment, entry.blocks_start + at as u64)?;
+            if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, stream)) {
+                self.touched.push(stream.clone());
+            }
+            at = (at + header.block_len()).min(entry.blocks.len());
+        }
+        Ok(())
+    }
+
+    fn apply_command(&mut self, body: &[u8], index: u64, timestamp_ns: u64) -> Result<(), Error> {
+        let command = Command::decode(body)?;
+        let mut catalogue = self.applied.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        match command {
+            Command::CreateTenant { tenant_id, audit_stream_id } => {
+                catalogue.create_tenant(tenant_id, audit_stream_id, timestamp_ns, index);
+            }
+            Command::DeleteTenant { tenant_id } => {
+                catalogue.delete_tenant(tenant_id, index);
+                self.producers.delete_tenant(tenant_id);
+            }
+            Command::CreateStream { tenant_id, stream_id, name, data_class } => {
+                catalogue.create_stream(StreamIdentity {
+                    stream_id,
+                    tenant_id,
+                    name,
+                    data_class,
+                    created_ns: timestamp_ns,
+                    created_at: index,
+                })?;
+            }
+            Command::OpenProducer { producer_id, tenant_id, principal } => {
+                self.producers.open(producer_id, tenant_id, principal, timestamp_ns);
+            }
+            Command::ExpireProducers { producer_ids } => self.producers.expire(&producer_ids),
+        }
+        Ok(())
+    }
+}
