@@ -3,6 +3,7 @@
 mod c_tests;
 mod codegen;
 mod contract;
+mod package;
 mod process;
 mod python;
 mod quickstart;
@@ -50,6 +51,16 @@ enum Command {
         #[arg(long = "sdk")]
         sdks: Vec<sdk::Sdk>,
     },
+    /// Makes the packages that users install, below target/packages.
+    Package {
+        /// Which; all where none is named.
+        packages: Vec<package::Package>,
+        /// The build profile.
+        #[arg(long, default_value = "release")]
+        profile: String,
+    },
+    /// Builds the reference of the Rust crates.
+    Docs,
     /// Renders scenarios for a runner that is called by hand; the embedded door only.
     Scenarios {
         /// The JSON file to write.
@@ -73,6 +84,10 @@ fn main() -> ExitCode {
         Command::Test { parts, file, mutate, sdks } => {
             test::run(&root, &test::Options { parts, file, mutate, sdks })
         }
+        Command::Package { packages, profile } => {
+            package::make(&root, &packages, &profile).map(|_| ())
+        }
+        Command::Docs => test::docs(&root),
         Command::Scenarios { out, file, mutate } => scenario::render_to(&root, &file, &out, mutate),
     };
     match result {

@@ -19,6 +19,11 @@ fn interpreter(root: &Path) -> Result<PathBuf, String> {
     Ok(program)
 }
 
+/// Python with nothing of ours.
+pub fn plain(root: &Path) -> Result<Command, String> {
+    Ok(Command::new(interpreter(root)?))
+}
+
 /// Python with the SDK's sources and the native library, which is built where it must be.
 pub fn command(root: &Path) -> Result<Command, String> {
     let library = sdk::build_library(root)?.join(sdk::library_name());

@@ -12,33 +12,43 @@ pub enum Sdk {
     Rust,
     C,
     Python,
+    PythonAsyncio,
 }
 
 impl Sdk {
-    pub const ALL: [Sdk; 3] = [Sdk::Rust, Sdk::C, Sdk::Python];
+    pub const ALL: [Sdk; 4] = [Sdk::Rust, Sdk::C, Sdk::Python, Sdk::PythonAsyncio];
 
     pub const fn name(self) -> &'static str {
         match self {
             Sdk::Rust => "rust",
             Sdk::C => "c",
             Sdk::Python => "python",
+            Sdk::PythonAsyncio => "python-asyncio",
         }
     }
 
-    /// Builds the runner; the command only lacks the path of the rendered scenarios.
-    pub fn scenario_runner(self, root: &Path) -> Result<Command, String> {
+    /// Builds the runner; the command runs the scenarios that `file` will hold.
+    pub fn scenario_runner(self, root: &Path, file: &Path) -> Result<Command, String> {
         match self {
             Sdk::Rust => {
                 run(&mut cargo(root, ["build", "--quiet", "--package", "kimberlite-scenarios"]))?;
-                Ok(Command::new(target(root).join("debug").join("kimberlite-scenarios")))
+                let mut command = Command::new(target(root).join("debug/kimberlite-scenarios"));
+                command.arg(file);
+                Ok(command)
             }
             Sdk::C => {
                 let source = root.join("crates/kimberlite-ffi/tests/c/scenarios.c");
-                Ok(Command::new(compile_c(root, &source, "c-scenarios", &["-lcjson"])?))
+                let mut command =
+                    Command::new(compile_c(root, &source, "c-scenarios", &["-lcjson"])?);
+                command.arg(file);
+                Ok(command)
             }
-            Sdk::Python => {
+            Sdk::Python | Sdk::PythonAsyncio => {
                 let mut command = python::command(root)?;
-                command.arg(root.join("sdks/python/tests/run_scenarios.py"));
+                command.arg(root.join("sdks/python/tests/run_scenarios.py")).arg(file);
+                if self == Sdk::PythonAsyncio {
+                    command.arg("--asyncio");
+                }
                 Ok(command)
             }
         }

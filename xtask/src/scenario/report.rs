@@ -64,7 +64,7 @@ pub fn table(reports: &[(&str, Report)]) -> String {
     let mut text = String::new();
     for row in rows {
         let [sdk, door, executed, steps, checks, failed] = row;
-        text += &format!("{sdk:8} {door:9} {executed:>9} {steps:>7} {checks:>7} {failed:>7}\n");
+        text += &format!("{sdk:14} {door:9} {executed:>9} {steps:>7} {checks:>7} {failed:>7}\n");
     }
     text
 }

@@ -37,10 +37,11 @@ pub fn run(root: &Path, options: &Options) -> Result<(), String> {
             if options.mutate { "mutated" } else { "all" },
             sdk.name()
         );
-        let mut command = sdk.scenario_runner(root)?;
         let folder = process::target(root).join("scenarios").join(sdk.name());
+        let path = folder.join("scenarios.json");
+        let mut command = sdk.scenario_runner(root, &path)?;
         let (json, _server) = prepare(&plan, &server_program, &folder)?;
-        let (success, text) = run_one(&mut command, &folder, &json)?;
+        let (success, text) = run_one(&mut command, &path, &json)?;
         let report = Report::parse(&text);
         if options.mutate {
             println!(
@@ -61,10 +62,9 @@ pub fn run(root: &Path, options: &Options) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-fn run_one(command: &mut Command, folder: &Path, json: &Json) -> Result<(bool, String), String> {
-    let path = folder.join("scenarios.json");
-    std::fs::write(&path, json.to_string()).map_err(|e| format!("{}: {e}", path.display()))?;
-    process::output(command.arg(&path))
+fn run_one(command: &mut Command, path: &Path, json: &Json) -> Result<(bool, String), String> {
+    std::fs::write(path, json.to_string()).map_err(|e| format!("{}: {e}", path.display()))?;
+    process::output(command)
 }
 
 /// A server for this runner alone, and the scenarios rendered for it.

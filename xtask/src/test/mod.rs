@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::sdk::Sdk;
 
-pub use parts::Part;
+pub use parts::{Part, docs};
 
 /// What the command line asked for.
 pub struct Options {

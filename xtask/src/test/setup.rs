@@ -16,8 +16,9 @@ struct Need {
     present: fn() -> bool,
 }
 
-const COMPILED: &[Part] = &[Part::C, Part::Scenarios, Part::Mutants, Part::Quickstart];
-const PYTHON: &[Part] = &[Part::Python, Part::Scenarios, Part::Mutants, Part::Quickstart];
+const COMPILED: &[Part] = &[Part::C, Part::Scenarios, Part::Mutants];
+const PYTHON: &[Part] =
+    &[Part::Python, Part::Scenarios, Part::Mutants, Part::Package, Part::Quickstart];
 
 const NEEDS: &[Need] = &[
     Need {
@@ -32,7 +33,12 @@ const NEEDS: &[Need] = &[
         parts: Part::ALL.as_slice(),
         present: || header("stdio.h"),
     },
-    Need { what: "nm", package: "binutils", parts: &[Part::Codegen], present: || exists("nm") },
+    Need {
+        what: "nm and objdump",
+        package: "binutils",
+        parts: &[Part::Codegen, Part::Package],
+        present: || exists("nm"),
+    },
     Need {
         what: "cJSON, for the scenarios in C",
         package: "libcjson-dev",

@@ -1,0 +1,179 @@
+//! `cargo xtask package`: what users install, made from this machine's build.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{cargo, command, quiet, run, shown, target};
+use crate::{python, sdk};
+
+/// A package that can be made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Package {
+    /// The header and the libraries, as an archive.
+    C,
+    /// A wheel with the library inside.
+    Python,
+}
+
+impl Package {
+    const ALL: [Package; 2] = [Package::C, Package::Python];
+}
+
+/// Makes the packages, all where none is named, and returns their paths below target/packages.
+pub fn make(root: &Path, packages: &[Package], profile: &str) -> Result<Vec<PathBuf>, String> {
+    let packages = if packages.is_empty() { &Package::ALL[..] } else { packages };
+    println!("building the C library, profile {profile}");
+    run(&mut cargo(
+        root,
+        ["build", "--quiet", "--profile", profile, "--package", "kimberlite-ffi"],
+    ))?;
+    let built = target(root).join(profile);
+    let folder = target(root).join("packages");
+    create(&folder)?;
+    let mut made = Vec::new();
+    for package in packages {
+        let path = match package {
+            Package::C => c_archive(root, &built, &folder)?,
+            Package::Python => wheel(root, &built, &folder)?,
+        };
+        let bytes = std::fs::metadata(&path).map(|m| m.len()).unwrap_or_default();
+        println!("{} ({:.1} MB)", path.display(), bytes as f64 / 1e6);
+        made.push(path);
+    }
+    Ok(made)
+}
+
+fn create(folder: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))
+}
+
+/// The name of the C archive's one folder: what it is, its version, its platform.
+fn archive_name() -> String {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!("kimberlite-c-{}-{arch}-{os}", env!("CARGO_PKG_VERSION"))
+}
+
+fn c_archive(root: &Path, built: &Path, folder: &Path) -> Result<PathBuf, String> {
+    let name = archive_name();
+    let staging = folder.join(&name);
+    // What an earlier build left behind must not be packed again.
+    let _ = std::fs::remove_dir_all(&staging);
+    let copy = |from: PathBuf, to: &str| {
+        let to = staging.join(to);
+        create(to.parent().unwrap_or(&staging))?;
+        std::fs::copy(&from, &to).map(|_| ()).map_err(|e| format!("{}: {e}", from.display()))
+    };
+    copy(root.join("crates/kimberlite-ffi/kimberlite-ffi.h"), "include/kimberlite-ffi.h")?;
+    copy(root.join("LICENSE"), "LICENSE")?;
+    copy(root.join("examples/c/quickstart.c"), "quickstart.c")?;
+    let optional = ["libkimberlite_ffi.a", "kimberlite_ffi.lib", "kimberlite_ffi.dll.lib"];
+    copy(built.join(sdk::library_name()), &format!("lib/{}", sdk::library_name()))?;
+    for library in optional.into_iter().filter(|library| built.join(library).exists()) {
+        copy(built.join(library), &format!("lib/{library}"))?;
+    }
+    let archive = folder.join(format!("{name}.tar.gz"));
+    run(command("tar", ["-czf"]).arg(&archive).arg("-C").arg(folder).arg(&name))?;
+    Ok(archive)
+}
+
+fn wheel(root: &Path, built: &Path, folder: &Path) -> Result<PathBuf, String> {
+    python::install_tools(root)?;
+    let library = built.join(sdk::library_name());
+    let tag = wheel_platform(&library)?;
+    let mut build = python::plain(root)?;
+    build
+        .current_dir(root.join("sdks/python"))
+        .env("KIMBERLITE_WHEEL_LIBRARY", &library)
+        .env("KIMBERLITE_WHEEL_PLATFORM", &tag)
+        .args(["-m", "build", "--wheel", "--no-isolation", "--outdir"])
+        .arg(folder);
+    quiet(&mut build)?;
+    let path = folder.join(format!("kimberlite-{}-py3-none-{tag}.whl", env!("CARGO_PKG_VERSION")));
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("{} was not made by {}", path.display(), shown(&build)))
+    }
+}
+
+/// The wheel's platform tag: on Linux, by the newest glibc symbol that the library needs.
+fn wheel_platform(library: &Path) -> Result<String, String> {
+    let arch = std::env::consts::ARCH;
+    if cfg!(windows) {
+        return Ok(if arch == "aarch64" { "win_arm64".into() } else { "win_amd64".into() });
+    }
+    if cfg!(target_os = "macos") {
+        let arch = if arch == "aarch64" { "arm64" } else { arch };
+        return Ok(format!("macosx_11_0_{arch}"));
+    }
+    let symbols = quiet(command("objdump", ["-T"]).arg(library))?;
+    let minor = newest_glibc(&symbols).ok_or("the library names no version of glibc")?;
+    Ok(format!("manylinux_2_{minor}_{arch}"))
+}
+
+fn newest_glibc(symbols: &str) -> Option<u32> {
+    symbols
+        .split(|c: char| c.is_whitespace() || c == '(' || c == ')')
+        .filter_map(|word| word.strip_prefix("GLIBC_2."))
+        .filter_map(|version| version.split('.').next()?.parse().ok())
+        .max()
+}
+
+/// Installs the packages in a clean place and runs the quickstart from there.
+pub fn test(root: &Path) -> Result<(), String> {
+    // The profile that the other tests built already; what is packed is the same.
+    let made = make(root, &[], sdk::PROFILE)?;
+    let folder = target(root).join("package-test");
+    let _ = std::fs::remove_dir_all(&folder);
+    create(&folder)?;
+    for path in &made {
+        println!("--- the quickstart from {}", path.display());
+        if path.extension().is_some_and(|e| e == "whl") {
+            test_wheel(root, path, &folder)?;
+        } else {
+            test_archive(path, &folder)?;
+        }
+    }
+    Ok(())
+}
+
+fn test_wheel(root: &Path, wheel: &Path, folder: &Path) -> Result<(), String> {
+    let place = folder.join("venv");
+    run(python::plain(root)?.args(["-m", "venv"]).arg(&place))?;
+    let program = place.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let mut pip = Command::new(&program);
+    quiet(pip.args(["-m", "pip", "install", "--quiet", "--no-index"]).arg(wheel))?;
+    let mut quickstart = Command::new(&program);
+    quickstart.env_remove("PYTHONPATH").env_remove("KIMBERLITE_LIBRARY").current_dir(folder);
+    run(quickstart.arg(root.join("examples/python/quickstart.py")).arg("memory:"))
+}
+
+fn test_archive(archive: &Path, folder: &Path) -> Result<(), String> {
+    run(command("tar", ["-xzf"]).arg(archive).arg("-C").arg(folder))?;
+    let unpacked = folder.join(archive_name());
+    let program = unpacked.join("quickstart");
+    let mut compiler = command(sdk::cc(), ["-std=c11", "-D_POSIX_C_SOURCE=200809L"]);
+    compiler
+        .arg(unpacked.join("quickstart.c"))
+        .arg(format!("-I{}", unpacked.join("include").display()))
+        .arg(format!("-L{}", unpacked.join("lib").display()))
+        .args(["-lkimberlite_ffi", "-lpthread", "-o"])
+        .arg(&program)
+        .arg(format!("-Wl,-rpath,{}", unpacked.join("lib").display()));
+    run(&mut compiler)?;
+    run(Command::new(&program).arg("memory:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The newest glibc is found among versions that do not sort as text.
+    #[test]
+    fn finds_the_newest_glibc() {
+        let symbols =
+            "0 DF *UND* 0 (GLIBC_2.2.5) free\n0 DF *UND* 0 (GLIBC_2.17) x\n0 (GLIBC_2.9) y\n";
+        assert_eq!(newest_glibc(symbols), Some(17));
+        assert_eq!(newest_glibc("nothing"), None);
+    }
+}
