@@ -195,7 +195,7 @@ impl World {
             Event::Advance(id, request_id) => {
                 let link = self.links.get_mut(&id).unwrap();
                 if let Some(bytes) = link.server.advance(request_id) {
-                    self.to_client(id, bytes.into());
+                    self.send_to_client(id, bytes.into());
                     let pause_ms = self.random.below(4);
                     self.schedule(now_ms + pause_ms, Event::Advance(id, request_id));
                 }
@@ -244,7 +244,7 @@ impl World {
             }
             let link = self.links.get_mut(&id).unwrap();
             match link.server.handle(frame, &mut self.database, mood) {
-                Output::Bytes(bytes) => self.to_client(id, bytes.into()),
+                Output::Bytes(bytes) => self.send_to_client(id, bytes.into()),
                 Output::Begin(request_id) => {
                     let at_ms = self.now_ms + self.random.below(40);
                     self.schedule(at_ms, Event::Advance(id, request_id));
@@ -252,7 +252,7 @@ impl World {
                 Output::Nothing => {}
             }
             if self.random.chance(self.faults.goaway) {
-                self.to_client(id, goaway().into());
+                self.send_to_client(id, goaway().into());
             }
             if self.random.chance(self.faults.cut) {
                 let at_ms = self.now_ms + self.random.below(30);
@@ -274,7 +274,7 @@ impl World {
     }
 
     /// Bytes arrive in order, torn anywhere, after a while.
-    fn to_client(&mut self, id: ConnectionId, mut bytes: Bytes) {
+    fn send_to_client(&mut self, id: ConnectionId, mut bytes: Bytes) {
         while !bytes.is_empty() {
             let piece = bytes.split_to(1 + self.random.below(bytes.len() as u64) as usize);
             let delay_ms = self.random.below(6);
