@@ -26,6 +26,8 @@ mod handshake;
 mod listen;
 mod server;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod token;
 mod transport;

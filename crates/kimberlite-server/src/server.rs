@@ -11,7 +11,7 @@ use kimberlite_wire::{Error, ErrorCode};
 use tokio::runtime::Runtime;
 
 use crate::config::ServerConfig;
-use crate::shared::{Shared, Stage};
+use crate::shared::{Handler, Shared, Stage};
 use crate::token::Tenants;
 use crate::{accept, listen};
 
@@ -34,6 +34,18 @@ impl Server {
     /// of its own from then on. INVALID_ARGUMENT names the option that is wrong or the address
     /// that cannot be bound, STORAGE what is wrong with the data folder.
     pub fn start(config: ServerConfig) -> Result<Server, Error> {
+        Server::start_with(config, |engine| {
+            Box::new(move |session, request, payload, timeout| {
+                engine.handle(session, request, payload, timeout)
+            })
+        })
+    }
+
+    /// Starts with something else than the engine to take the requests.
+    pub(crate) fn start_with(
+        config: ServerConfig,
+        handler: impl FnOnce(Engine) -> Box<Handler>,
+    ) -> Result<Server, Error> {
         config.check()?;
         let endpoints = listen::resolve(&config)?;
         let runtime = runtime(&config)?;
@@ -42,7 +54,8 @@ impl Server {
         // only after it, so that no client waits for a recovery.
         let sockets = listen::bind(&endpoints)?;
         let engine = Engine::open(engine_options(&config))?;
-        let shared = Shared::new(&config, engine)?;
+        let handler = handler(engine.clone());
+        let shared = Shared::new(&config, engine, handler)?;
         ensure_tenants(&shared.engine, &config)?;
         let listeners = listen::listen(sockets)?;
         let addresses = listeners.iter().map(|(_, address)| *address).collect();

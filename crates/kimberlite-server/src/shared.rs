@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use kimberlite_engine::Engine;
-use kimberlite_wire::Error;
+use bytes::Bytes;
+use kimberlite_engine::{Answer, BoxFuture, Engine, Session};
+use kimberlite_wire::{Error, Request};
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -36,10 +37,16 @@ pub(crate) struct Signal {
     pub(crate) generation: u64,
 }
 
+/// The engine's work on one request.
+pub(crate) type Handling = BoxFuture<'static, Result<Answer, Error>>;
+/// What takes requests: the engine, or what a test puts in its place.
+pub(crate) type Handler =
+    dyn Fn(&Arc<Session>, Request, Bytes, Option<Duration>) -> Handling + Send + Sync;
+
 /// What the connections of a server share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    pub(crate) handler: Box<Handler>,
     pub(crate) limits: LimitsConfig,
     pub(crate) budget: Arc<Budget>,
     pub(crate) signal: watch::Sender<Signal>,
@@ -58,9 +65,9 @@ struct Reloadable {
     tls: Option<TlsAcceptor>,
 }
 
-impl std::fmt::Debug for Reloadable {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reloadable").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
@@ -75,9 +82,14 @@ impl Reloadable {
 
 impl Shared {
     /// Reads the certificates; the configuration was checked before.
-    pub(crate) fn new(config: &ServerConfig, engine: Engine) -> Result<Arc<Shared>, Error> {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        engine: Engine,
+        handler: Box<Handler>,
+    ) -> Result<Arc<Shared>, Error> {
         Ok(Arc::new(Shared {
             engine,
+            handler,
             limits: config.limits.clone(),
             budget: Budget::new(config.limits.total_queue_bytes),
             signal: watch::Sender::new(Signal::default()),

@@ -10,6 +10,7 @@ use kimberlite_wire::{CreditBody, Error, ErrorCode, FrameKind, Operation, Reques
 use super::slots::{Entry, Work};
 use super::streaming::defect;
 use super::{Connection, OUTBOX_FULL_BYTES, Phase};
+use crate::shared::Handling;
 
 /// What a ping may carry.
 const MAX_PING_BYTES: usize = 4_096;
@@ -180,9 +181,8 @@ impl Connection {
         request: Request,
         payload: Bytes,
         timeout: Duration,
-    ) -> Result<super::Handling, Error> {
-        let (engine, session) = (&self.shared.engine, &self.session);
-        let handle = || engine.handle(session, request, payload, Some(timeout));
+    ) -> Result<Handling, Error> {
+        let handle = || (self.shared.handler)(&self.session, request, payload, Some(timeout));
         catch_unwind(AssertUnwindSafe(handle)).map_err(|_| defect())
     }
 

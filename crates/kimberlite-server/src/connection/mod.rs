@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use kimberlite_engine::{Answer, BoxFuture, Session};
+use kimberlite_engine::Session;
 use kimberlite_wire::frame::FrameDecoder;
 use kimberlite_wire::{Error, ErrorCode, FrameKind, GoawayBody, Operation, limit};
 use tokio::io::AsyncReadExt;
@@ -45,7 +45,6 @@ const TRIM_AFTER: Duration = Duration::from_secs(2);
 /// How long a connection that ends may take to send what it still has to say.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Handling = BoxFuture<'static, Result<Answer, Error>>;
 type Changed = Pin<Box<dyn Future<Output = tokio::sync::watch::Receiver<Signal>> + Send>>;
 
 /// Where a connection stands.

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
-use kimberlite_engine::{Answer, BoxFuture};
-use kimberlite_wire::{Error, Operation};
+use kimberlite_wire::Operation;
 
 use super::streaming::Streaming;
 use crate::budget::Share;
+use crate::shared::Handling;
 
 /// Which slots were woken, and whom to tell.
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ impl Wake for SlotWaker {
 /// What a request is doing.
 pub(super) enum Work {
     /// The engine has not answered yet.
-    Waiting(BoxFuture<'static, Result<Answer, Error>>),
+    Waiting(Handling),
     /// The answer's payload is being sent.
     Streaming(Streaming),
 }
