@@ -89,7 +89,7 @@ mod tests {
         let batches: Vec<EventBatch> = parts.iter().map(|part| batch(part)).collect();
         let mut body = Vec::new();
         join(&batches, &mut body);
-        assert_eq!(body, batch(&parts.concat()).payload());
+        assert_eq!(body[..], batch(&parts.concat()).payload()[..]);
     }
 
     /// A large batch is cut at event boundaries into bodies within the bound, an event that is
