@@ -6,7 +6,9 @@
 //! more row in [`outputs`].
 
 mod docs;
+mod ffi;
 mod frozen;
+mod header;
 mod proofs;
 mod python;
 mod python_abi;
@@ -28,8 +30,11 @@ pub struct Output {
 
 fn outputs(root: &Path, contract: &Contract) -> Result<Vec<Output>, String> {
     let output = |path: &str, text: String| Output { path: path.into(), text };
+    let constants = rustfmt(&ffi::emit(contract))?;
     let mut outputs = vec![
         output("crates/kimberlite-wire/src/generated.rs", rustfmt(&rust::emit(contract))?),
+        output("crates/kimberlite-ffi/kimberlite-ffi.h", header::emit(root, contract, &constants)?),
+        output("crates/kimberlite-ffi/src/generated.rs", constants),
         output("sdks/python/src/kimberlite/_generated.py", python::emit(contract)),
         output("sdks/python/src/kimberlite/_abi.py", python_abi::emit(contract)?),
         output("test-fixtures/scenarios.schema.json", scenario::schema::emit(contract)),
