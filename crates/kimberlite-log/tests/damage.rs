@@ -168,6 +168,11 @@ fn a_sealed_segment_is_proven() -> Result<(), Error> {
         }
     }
 
+    let unsealed = disk.duplicate();
+    let mut bytes = disk.content(FIRST).unwrap_or_default();
+    bytes[seal as usize..].fill(0);
+    unsealed.set_content(FIRST, &bytes);
+    assert_corrupt(&unsealed, 1, Some(seal), "a seal that is gone");
     let gap = disk.duplicate();
     assert!(gap.rename(SECOND, "segment-00000000000000000003").is_ok());
     assert_corrupt(&gap, 2, None, "a missing segment");
@@ -197,16 +202,19 @@ fn a_seal_alone_proves_its_segment() -> Result<(), Error> {
 /// frames is unknown to clients, so that nobody can turn a torn tail into damage.
 #[test]
 fn events_cannot_forge_proofs() -> Result<(), Error> {
+    /// Beyond the torn group's first byte, and before the event.
+    const CLAIM: u64 = 500;
     let mut forged = vec![0; FRAME as usize];
     forged[..4].copy_from_slice(b"KMBG");
     forged[8..16].copy_from_slice(&1u64.to_le_bytes());
-    forged[16..24].copy_from_slice(&200u64.to_le_bytes());
+    forged[16..24].copy_from_slice(&CLAIM.to_le_bytes());
     let crc = crc32c::crc32c(&forged[8..]);
     forged[4..8].copy_from_slice(&crc.to_le_bytes());
     // At each of eight shifts, so that one of them is aligned.
     let event: Vec<u8> = (0..8).flat_map(|shift| [&vec![1; shift][..], &forged].concat()).collect();
     let groups = [vec![append(1, 10)], vec![append_event(2, &event)]];
     let (disk, starts) = written(&groups, false)?;
+    assert!(starts[1] < CLAIM && CLAIM < starts[1] + FRAME + 72 + 56 + 128);
     assert!(disk.flip(FIRST, starts[1] + FRAME + 3, 1));
     let log = open_log(Arc::new(disk), OPTIONS)?;
     check_recovered(&log, &kept(&groups[..1]), &[], "a forged proof");
