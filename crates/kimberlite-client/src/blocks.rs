@@ -156,11 +156,6 @@ impl BlockSource {
         Ok(header.block_len().saturating_sub(have).max(1))
     }
 
-    /// Bytes that wait for the rest of their block.
-    pub(crate) fn pending_bytes(&self) -> usize {
-        self.carry.len()
-    }
-
     /// PROTOCOL where the bytes ended in the middle of a block.
     pub(crate) fn finish(&self) -> Result<(), Error> {
         if self.carry.is_empty() { Ok(()) } else { Err(cut_short()) }

@@ -16,6 +16,8 @@ mod deadlines;
 mod door;
 #[cfg(feature = "embedded")]
 mod embedded;
+#[cfg(feature = "embedded")]
+mod offload;
 mod page;
 mod pages;
 mod park;
