@@ -1,0 +1,210 @@
+//! `kimberlite-bench`: what Kimberlite does on this machine, beside what the machine does raw.
+//!
+//! `cargo xtask bench` builds everything, starts a server and runs this; see docs/BENCHMARKS.md.
+
+mod device;
+mod stats;
+mod work;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::Parser;
+use kimberlite_client::{Config, Value, blocking};
+
+use stats::{Latencies, median};
+
+#[derive(Parser)]
+struct Arguments {
+    /// A folder on the disk that is measured.
+    #[arg(long)]
+    folder: PathBuf,
+    /// The address of a server whose data lies on the same disk.
+    #[arg(long)]
+    server: String,
+    /// The server's token.
+    #[arg(long)]
+    token: String,
+    /// Rounds; each runs every piece of work once, and medians of the rounds are printed.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Events of the streams that are read and queried.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: usize,
+    /// `NAME=PROGRAM`: measures the overhead of an SDK; the program prints `append P50 P99` and
+    /// `read P50 P99` in microseconds, on a `memory:` database.
+    #[arg(long)]
+    sdk: Vec<String>,
+}
+
+/// One line of the table: the name, the figure of each round, its unit, and its budget.
+struct Row {
+    name: String,
+    figures: Vec<f64>,
+    unit: &'static str,
+    budget: String,
+}
+
+#[derive(Default)]
+struct Table(Vec<Row>);
+
+impl Table {
+    fn add(&mut self, name: impl Into<String>, figure: f64, unit: &'static str, budget: &str) {
+        let name = name.into();
+        if let Some(row) = self.0.iter_mut().find(|row| row.name == name) {
+            row.figures.push(figure);
+        } else {
+            self.0.push(Row { name, figures: vec![figure], unit, budget: budget.into() });
+        }
+    }
+
+    fn print(&mut self) {
+        println!("| work | median | lowest to highest | budget |\n| --- | --- | --- | --- |");
+        for row in &mut self.0 {
+            let middle = median(&mut row.figures);
+            let (low, high) = (row.figures.first(), row.figures.last());
+            println!(
+                "| {} | {} {} | {} to {} | {} |",
+                row.name,
+                short(middle),
+                row.unit,
+                short(low.copied().unwrap_or(0.0)),
+                short(high.copied().unwrap_or(0.0)),
+                row.budget
+            );
+        }
+    }
+}
+
+/// A figure with three digits that mean something.
+fn short(figure: f64) -> String {
+    match figure {
+        f if f >= 1e6 => format!("{:.2}M", f / 1e6),
+        f if f >= 1e4 => format!("{:.1}k", f / 1e3),
+        f if f >= 100.0 => format!("{f:.0}"),
+        f if f >= 10.0 => format!("{f:.1}"),
+        f => format!("{f:.2}"),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut table = Table::default();
+    for round in 0..arguments.rounds {
+        eprintln!("round {} of {}, load {}", round + 1, arguments.rounds, stats::load());
+        if let Err(error) = run_round(&arguments, round, &mut table) {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    println!("Medians of {} rounds; load at the end {}.\n", arguments.rounds, stats::load());
+    table.print();
+    ExitCode::SUCCESS
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+fn run_round(arguments: &Arguments, round: usize, table: &mut Table) -> Result<(), Failure> {
+    let sync = device::sync_4k(&arguments.folder, 1000)?;
+    let trip = device::round_trip(5000)?;
+    table.add("device: fdatasync of 4 KiB, p50", sync.micros(50.0), "µs", "");
+    table.add("device: TCP round trip, p50", trip.micros(50.0), "µs", "");
+    let rate = device::write_8m(&arguments.folder, 32)?;
+    table.add("device: sequential writes of 8 MiB, each synced", rate / 1e6, "MB/s", "");
+
+    let floor = sync.micros(50.0) + trip.micros(50.0);
+    let remote = blocking::Client::connect(
+        Config::new([&arguments.server]).tenant(1).token(&arguments.token),
+    )?;
+    measure(table, "server", &remote, round, arguments.events, floor, "≤ 1.3 × (fdatasync + trip)")?;
+    remote.close(5000)?;
+
+    let folder = arguments.folder.join(format!("embedded-{round}"));
+    let address = format!("embedded:{}", folder.display());
+    let embedded = blocking::Client::connect(Config::new([address]).tenant(1))?;
+    let floor = sync.micros(50.0);
+    measure(table, "embedded", &embedded, round, arguments.events, floor, "≤ 1.2 × fdatasync")?;
+    embedded.close(60_000)?;
+    std::fs::remove_dir_all(&folder)?;
+
+    overhead(table, &arguments.sdk)
+}
+
+fn measure(
+    table: &mut Table,
+    door: &str,
+    client: &blocking::Client,
+    round: usize,
+    events: usize,
+    floor_micros: f64,
+    budget: &str,
+) -> Result<(), Failure> {
+    let name = |what: &str| format!("{door}: {what}");
+    let single = work::stream(client, &format!("single-{round}"))?;
+    let one = work::append_latency(client, single, 1000)?;
+    table.add(name("one append at a time, p50"), one.micros(50.0), "µs", "");
+    table.add(name("one append at a time, p99"), one.micros(99.0), "µs", "");
+    table.add(name("the same p50 beside the device"), one.micros(50.0) / floor_micros, "×", budget);
+
+    let many = work::stream(client, &format!("many-{round}"))?;
+    let rate = work::append_rate(client, many, 64, 1, 64 * 1500)?;
+    table.add(name("64 appends in flight"), rate, "events/s", "≥ 60k");
+
+    let stream = format!("batches{round}");
+    let big = work::stream(client, &stream)?;
+    let rate = work::append_rate(client, big, 16, 1000, events)?;
+    table.add(name("16 batches of 1,000 in flight"), rate, "events/s", "≥ 2M");
+    table.add(name("sequential read"), work::read_rate(client, big)?, "events/s", "≥ 5M");
+
+    let rows = client.stream_info(big, &Default::default())?.next_offset as usize;
+    let count = format!("SELECT COUNT(*) FROM {stream}");
+    table.add(name("SQL count"), work::query_rate(client, &count, &[], rows)?, "rows/s", "≥ 50M");
+    // Ten per cent of the stream by time: from the commit time of the event nine tenths in.
+    let page = client.read(big, rows as u64 * 9 / 10, 1, 0, &Default::default())?;
+    let from = page.timestamps().first().copied().unwrap_or(0);
+    let filter = format!("SELECT COUNT(*), SUM(length(data)) FROM {stream} WHERE timestamp_ns >= ?");
+    let params = [Value::Int64(i64::try_from(from)?)];
+    let rate = work::query_rate(client, &filter, &params, rows)?;
+    table.add(name("SQL over the last 10 % by time"), rate, "rows/s", "≥ 50M");
+    Ok(())
+}
+
+/// What an SDK adds to the Rust client's latency, both on a `memory:` database, one after the other.
+fn overhead(table: &mut Table, sdks: &[String]) -> Result<(), Failure> {
+    let client = blocking::Client::connect(Config::new(["memory:"]).tenant(1))?;
+    let stream = work::stream(&client, "overhead")?;
+    let append = work::append_latency(&client, stream, 20_000)?;
+    let read = work::read_latency(&client, stream, 20_000)?;
+    record(table, "rust", "append", &append);
+    record(table, "rust", "read", &read);
+    client.close(5000)?;
+    for sdk in sdks {
+        let (name, program) = sdk.split_once('=').ok_or("--sdk wants NAME=PROGRAM")?;
+        let mut words = program.split(' ');
+        let output =
+            Command::new(words.next().unwrap_or_default()).args(words).output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+        }
+        for line in String::from_utf8(output.stdout)?.lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [work, p50, p99] = fields[..] else { return Err(line.into()) };
+            let base = if work == "append" { &append } else { &read };
+            let added = p50.parse::<f64>()? - base.micros(50.0);
+            let budget = match name {
+                "c" => "≤ 1 µs",
+                "python-asyncio" => "≤ 40 µs",
+                _ => "≤ 25 µs",
+            };
+            table.add(format!("{name} over rust: {work}, p50 added"), added, "µs", budget);
+            let added = p99.parse::<f64>()? - base.micros(99.0);
+            table.add(format!("{name} over rust: {work}, p99 added"), added, "µs", "≤ 100 µs");
+        }
+    }
+    Ok(())
+}
+
+fn record(table: &mut Table, sdk: &str, work: &str, found: &Latencies) {
+    table.add(format!("{sdk}, memory: one {work}, p50"), found.micros(50.0), "µs", "");
+    table.add(format!("{sdk}, memory: one {work}, p99"), found.micros(99.0), "µs", "");
+}
