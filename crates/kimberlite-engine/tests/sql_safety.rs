@@ -294,7 +294,7 @@ fn monstrous_statements() {
             nested(depth.min(50_000)),
             subqueries(depth),
             parentheses(depth),
-            format!("SELECT {}1", "-".repeat(1) + &"~".repeat(depth)),
+            format!("SELECT -{}1", "~".repeat(depth)),
             format!("SELECT {}", vec!["1"; depth].join("+")),
             format!("SELECT {}", vec!["1"; depth].join(" AND ")),
             format!("SELECT {}", vec!["1"; depth].join(",")),

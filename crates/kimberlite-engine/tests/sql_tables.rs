@@ -76,6 +76,34 @@ fn names() {
     }
 }
 
+/// A dot is part of a quoted name and stands after a database's name in a bare one.
+#[test]
+fn names_with_a_dot() {
+    let streams = [("main.orders", 12), ("orders", 5), ("shop.orders", 7)];
+    let tables =
+        streams.map(|(name, events)| FakeTable::numbered(name, DataClass::NonPhi, events)).into();
+    let cut = FakeCut::of(tables);
+    for (sql, events) in [
+        ("SELECT count(*) FROM \"main.orders\"", 12),
+        ("SELECT count(*) FROM MAIN.orders", 5),
+        ("SELECT count(*) FROM main.\"main.orders\"", 12),
+        ("SELECT count(*) FROM \"shop.orders\"", 7),
+    ] {
+        assert_eq!(value(&cut, sql), Value::Int64(events), "{sql}");
+    }
+    let error = query(&cut, "SELECT count(*) FROM shop.orders", &[]).expect_err("no database");
+    assert_eq!((error.code, error.value), (ErrorCode::QuerySyntax, 26), "{error}");
+    let prepared = prepare(
+        Arc::clone(&cut) as Arc<dyn Cut>,
+        "SELECT count(*) FROM main.orders",
+        &[],
+        &QueryLimits::default(),
+    );
+    let prepared = prepared.expect("it compiles");
+    let reads: Vec<&str> = prepared.tables().iter().map(|read| read.name.as_str()).collect();
+    assert_eq!(reads, ["orders"]);
+}
+
 /// A name that a built-in module of SQLite has is a stream's name here.
 #[test]
 fn streams_may_be_called_like_modules_of_sqlite() {
@@ -116,6 +144,15 @@ fn json() {
     assert_eq!(integers(&cut, "SELECT data ->> '$.a' FROM j WHERE id IN (0, 2)"), [12, 1]);
     assert_eq!(value(&cut, "SELECT data ->> '$[1]' FROM j WHERE id = 1"), Value::Int64(22));
     assert_eq!(value(&cut, "SELECT data ->> 'abcdefg' FROM j WHERE id = 3"), Value::Int64(1));
+    assert_eq!(value(&cut, "SELECT count(*) FROM j WHERE json_valid(data)"), Value::Int64(4));
+    // A document that is but a number of four digits could be binary JSON; `text` leaves no doubt.
+    let events = vec![b"3456".to_vec(), b"51.5".to_vec(), b"not JSON".to_vec()];
+    let cut = FakeCut::of(vec![FakeTable::new("n", DataClass::NonPhi, &[(5, events)])]);
+    let found = rows(&cut, "SELECT text ->> '$' FROM n WHERE json_valid(text)");
+    assert_eq!(found, [[Value::Int64(3456)], [Value::Float64(51.5)]]);
+    let error = query(&cut, "SELECT data ->> '$' FROM n WHERE id = 2", &[]).expect_err("no JSON");
+    assert_eq!(error.code, ErrorCode::QueryExecution);
+    assert!(error.detail.contains("malformed JSON"), "{error}");
 }
 
 /// Streams join, group and bucket by time as tables do.

@@ -47,9 +47,10 @@ impl Connection {
     pub(super) fn open(state: Arc<QueryState>) -> Result<Connection, Error> {
         let mut db = ptr::null_mut();
         let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_MEMORY | ffi::SQLITE_OPEN_NOMUTEX;
-        // SAFETY: the name is a C string, and SQLite writes the connection or null.
-        let code =
-            unsafe { ffi::sqlite3_open_v2(c":memory:".as_ptr(), &mut db, flags, ptr::null()) };
+        // SAFETY: the names are C strings, and SQLite writes the connection or null.
+        let code = unsafe {
+            ffi::sqlite3_open_v2(c":memory:".as_ptr(), &mut db, flags, MEMORY_FILES.as_ptr())
+        };
         let Some(db) = NonNull::new(db) else {
             return Err(not_started(code));
         };
@@ -57,15 +58,15 @@ impl Connection {
         if code != ffi::SQLITE_OK {
             return Err(not_started(code));
         }
-        connection.configure()?;
+        connection.configure();
         Ok(connection)
     }
 
-    fn configure(&self) -> Result<(), Error> {
+    fn configure(&self) {
         let db = self.db.as_ptr();
         // SAFETY: the connection is open and used by this thread alone; every argument has the type
         // that its function or option asks for; the state outlives the connection.
-        let code = unsafe {
+        unsafe {
             // The modules that SQLite brings along would shadow streams of the same name.
             ffi::sqlite3_drop_modules(db, ptr::null_mut());
             for (number, value) in LIMITS {
@@ -78,16 +79,9 @@ impl Connection {
             ffi::sqlite3_db_config(db, ffi::SQLITE_DBCONFIG_TRUSTED_SCHEMA, off, ignored);
             // A misspelt column in double quotes is an error and not a string.
             ffi::sqlite3_db_config(db, ffi::SQLITE_DBCONFIG_DQS_DML, off, ignored);
-            // Sorting and grouping never touch a file.
-            ffi::sqlite3_exec(db, TEMP_STORE.as_ptr(), None, ptr::null_mut(), ptr::null_mut())
-        };
-        if code != ffi::SQLITE_OK {
-            return Err(not_started(code));
+            let state = Arc::as_ptr(&self.state).cast_mut().cast::<c_void>();
+            ffi::sqlite3_set_authorizer(db, Some(authorize), state);
         }
-        let state = Arc::as_ptr(&self.state).cast_mut().cast::<c_void>();
-        // SAFETY: as above.
-        unsafe { ffi::sqlite3_set_authorizer(db, Some(authorize), state) };
-        Ok(())
     }
 
     /// Registers a table under a name.
@@ -159,7 +153,9 @@ impl Drop for Connection {
     }
 }
 
-const TEMP_STORE: &CStr = c"PRAGMA temp_store=MEMORY";
+/// The name of SQLite's file system in memory. What a query sorts or materializes beyond a page
+/// cache goes to its temporary files: packed, charged to the query, and never to a disk.
+const MEMORY_FILES: &CStr = c"memdb";
 
 fn not_started(code: c_int) -> Error {
     Error::new(ErrorCode::Internal, format!("SQLite did not start: result code {code}"))

@@ -150,3 +150,57 @@ impl Parser<'_> {
         self.tokens.get(self.at)?.is_symbol(self.sql, symbol).then(|| self.at += 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kimberlite_wire::Value;
+
+    use super::recognise;
+
+    /// Plain counts are seen however they are written; anything else is left to SQLite.
+    #[test]
+    fn only_plain_counts_are_recognised() {
+        let params = [Value::Int64(5), Value::Float64(0.5), Value::Null, Value::Bool(true)];
+        for sql in [
+            "SELECT COUNT(*) FROM orders",
+            "select count ( * ) as n from \"order items\" as o where ID>=10 and id<?;",
+            "SELECT COUNT(*) FROM t WHERE timestamp BETWEEN ? AND ?2 AND timestamp_ns <> 1",
+            "SELECT COUNT(*) FROM t /* all */ WHERE rowid == -7 -- only this\n;",
+            "SELECT COUNT(*) FROM t WHERE id = ?4 AND id = ?3",
+        ] {
+            let wanted = !sql.contains("<>");
+            assert_eq!(recognise(sql, &params).is_some(), wanted, "{sql}");
+        }
+        for sql in [
+            "SELECT COUNT(id) FROM t",
+            "SELECT COUNT(*) + 1 FROM t",
+            "SELECT COUNT(*), 1 FROM t",
+            "SELECT DISTINCT COUNT(*) FROM t",
+            "SELECT COUNT(*) FROM t, u",
+            "SELECT COUNT(*) FROM t JOIN u",
+            "SELECT COUNT(*) FROM t o",
+            "SELECT COUNT(*) FROM t GROUP BY id",
+            "SELECT COUNT(*) FROM t LIMIT 0",
+            "SELECT COUNT(*) FROM t UNION SELECT 1",
+            "SELECT COUNT(*) FROM t WHERE id > 5 OR id < 3",
+            "SELECT COUNT(*) FROM t WHERE NOT id > 5",
+            "SELECT COUNT(*) FROM t WHERE id > 5 + 1",
+            "SELECT COUNT(*) FROM t WHERE id > 1.5",
+            "SELECT COUNT(*) FROM t WHERE id > '5'",
+            "SELECT COUNT(*) FROM t WHERE id > 0x5",
+            "SELECT COUNT(*) FROM t WHERE id > 99999999999999999999",
+            "SELECT COUNT(*) FROM t WHERE data > 5",
+            "SELECT COUNT(*) FROM t WHERE id > ?9",
+            "SELECT COUNT(*) FROM t WHERE id > ?0",
+            "SELECT COUNT(*) FROM t WHERE id > :a",
+            "SELECT COUNT(*) FROM t WHERE id",
+            "EXPLAIN SELECT COUNT(*) FROM t",
+            "WITH t AS (SELECT 1) SELECT COUNT(*) FROM t",
+            "",
+        ] {
+            assert!(recognise(sql, &params).is_none(), "{sql}");
+        }
+        let text = [Value::String("5".to_string())];
+        assert!(recognise("SELECT COUNT(*) FROM t WHERE id > ?", &text).is_none());
+    }
+}

@@ -92,6 +92,10 @@ fn common(state: &QueryState, code: c_int) -> Option<Error> {
     if noted.is_some() {
         return noted;
     }
+    // A temporary file in memory that may not grow is a full disk to SQLite.
+    if code & 0xff == ffi::SQLITE_FULL {
+        return Some(state.memory_exceeded());
+    }
     if code & 0xff != ffi::SQLITE_NOMEM {
         return None;
     }

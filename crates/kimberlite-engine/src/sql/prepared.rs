@@ -144,8 +144,9 @@ fn missing_table(failure: &Failure) -> Option<&str> {
     failure.message.strip_prefix("no such table: ")
 }
 
-/// Makes the table of this name known, if the cut has it. SQLite's message puts the database before
-/// a name that the statement qualifies, and every table is in `main`.
+/// Makes the table of this name known, if the cut has it and it is not known yet. SQLite's message
+/// puts the database before a name that the statement qualifies, and every table is in `main`; but a
+/// stream may have a dot in its name.
 fn register(
     connection: &Connection,
     state: &Arc<QueryState>,
@@ -153,24 +154,25 @@ fn register(
     name: &str,
     named: &mut Named,
 ) -> Result<bool, Error> {
-    let unqualified = name
-        .get(..5)
-        .filter(|database| database.eq_ignore_ascii_case("main."))
-        .and_then(|_| name.get(5..));
-    for name in [Some(name), unqualified].into_iter().flatten() {
-        let known = named.registered.iter().any(|known| known.eq_ignore_ascii_case(name));
-        if known || !register_exactly(connection, state, sql, name, named)? {
-            continue;
+    let name = match name.split_once('.') {
+        Some((database, table))
+            if database.eq_ignore_ascii_case("main") && find_name(sql, name).is_none() =>
+        {
+            table
         }
-        named.registered.push(name.to_string());
-        if named.registered.len() > MAX_TABLES {
-            let actual = named.registered.len() as u64;
-            let what = "the number of tables that the statement names";
-            return Err(Error::limit(what, actual, MAX_TABLES as u64));
-        }
-        return Ok(true);
+        _ => name,
+    };
+    let known = named.registered.iter().any(|known| known.eq_ignore_ascii_case(name));
+    if known || !register_exactly(connection, state, sql, name, named)? {
+        return Ok(false);
     }
-    Ok(false)
+    named.registered.push(name.to_string());
+    if named.registered.len() > MAX_TABLES {
+        let actual = named.registered.len() as u64;
+        let what = "the number of tables that the statement names";
+        return Err(Error::limit(what, actual, MAX_TABLES as u64));
+    }
+    Ok(true)
 }
 
 fn register_exactly(
