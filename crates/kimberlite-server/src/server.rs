@@ -166,8 +166,9 @@ fn ensure_tenants(engine: &Engine, config: &ServerConfig) -> Result<(), Error> {
     }
     for tenant_id in tenants {
         match engine.ensure_tenant(tenant_id) {
-            Err(error) if error.code == ErrorCode::TenantNotFound => {
-                tracing::warn!(tenant = tenant_id, "the configuration names a deleted tenant");
+            // Its number is used up; the server still serves the others.
+            Err(error) if error.code == ErrorCode::InvalidArgument => {
+                tracing::warn!(tenant = tenant_id, detail = error.detail, "no such tenant");
             }
             other => other?,
         }

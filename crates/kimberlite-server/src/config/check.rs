@@ -31,7 +31,7 @@ impl ServerConfig {
             ));
         }
         self.limits.check()?;
-        range("storage.segment_bytes", self.storage.segment_bytes, 32 << 20..=4 << 30)?;
+        range("storage.segment_bytes", self.storage.segment_bytes, 32 << 20..=2 << 30)?;
         range("query.timeout_ms", self.query.timeout_ms, 1..=DAY_MS)?;
         range("query.memory_bytes", self.query.memory_bytes, 1 << 20..=1 << 40)?;
         range("query.rows", self.query.rows, 1..=1 << 53)?;

@@ -130,7 +130,7 @@ impl Connection {
         let operation = Operation::from_number(number).ok_or_else(|| {
             Error::protocol(format!("operation {number} is unknown to this server"))
         })?;
-        if matches!(self.phase, Phase::Draining) {
+        if matches!(self.phase, Phase::Draining(_)) {
             return Err(shutting_down());
         }
         if operation == Operation::Hello {

@@ -42,6 +42,8 @@ const ROOM_RETRY: Duration = Duration::from_millis(10);
 const TURN_BYTES: usize = 2 << 20;
 /// A connection that was quiet this long gives its receive buffer back.
 const TRIM_AFTER: Duration = Duration::from_secs(2);
+/// How long a connection stays for requests that its client sent before it heard of the shutdown.
+const DRAINED_QUIET: Duration = Duration::from_millis(100);
 /// How long a connection that ends may take to send what it still has to say.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -51,8 +53,8 @@ type Changed = Pin<Box<dyn Future<Output = tokio::sync::watch::Receiver<Signal>>
 enum Phase {
     /// Requests are taken.
     Open,
-    /// Requests under way are finished, new ones refused.
-    Draining,
+    /// Since then requests under way are finished, new ones refused.
+    Draining(Instant),
     /// What waits to be sent is sent, then the connection is closed for this reason.
     Ending(String),
 }
@@ -207,8 +209,19 @@ impl Connection {
             Phase::Ending(reason) if self.outbox.is_empty() => {
                 Some(Ended { reason: reason.clone(), orderly: true })
             }
-            Phase::Draining if self.outbox.is_empty() && self.slots.is_empty() => {
+            Phase::Draining(_) if self.drained_at().is_some_and(|at| at <= Instant::now()) => {
                 Some(Ended { reason: "the server shuts down".to_string(), orderly: true })
+            }
+            _ => None,
+        }
+    }
+
+    /// When a connection that drains may be closed: everything was answered, and its client has
+    /// had time to hear that it should send nothing more.
+    fn drained_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Draining(since) if self.outbox.is_empty() && self.slots.is_empty() => {
+                Some(since.max(self.last_read) + DRAINED_QUIET)
             }
             _ => None,
         }
@@ -300,7 +313,7 @@ impl Connection {
 
     /// Says goodbye: what is under way is finished, subscriptions go on elsewhere.
     fn drain(&mut self) {
-        self.phase = Phase::Draining;
+        self.phase = Phase::Draining(Instant::now());
         let goaway =
             GoawayBody { leader: String::new(), reason: "the server is shutting down".to_string() };
         self.outbox.frame(FrameKind::Goaway, 0, 0, 0, bytes::Bytes::new(), |out| {
@@ -339,7 +352,8 @@ impl Connection {
         if self.trimmable() {
             at = at.min(self.last_read + TRIM_AFTER);
         }
-        [self.next_deadline, self.room_retry].into_iter().flatten().fold(at, Instant::min)
+        let others = [self.next_deadline, self.room_retry, self.drained_at()];
+        others.into_iter().flatten().fold(at, Instant::min)
     }
 
     /// When the connection counts as abandoned.
