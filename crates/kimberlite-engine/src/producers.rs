@@ -40,6 +40,11 @@ impl Producer {
         let at = self.outcomes.binary_search_by_key(&sequence, |(seq, _)| *seq).ok()?;
         self.outcomes.get(at).map(|(_, outcome)| outcome)
     }
+
+    /// How many outcomes are forgotten once it knows every one below `sequence`.
+    pub(crate) fn outcomes_below(&self, sequence: u64) -> usize {
+        self.outcomes.partition_point(|(seq, _)| *seq < sequence)
+    }
 }
 
 /// Every producer of the log. Belongs to the commit thread.
@@ -93,7 +98,7 @@ impl Producers {
         let before = producer.outcomes.len();
         if row.acked_below > producer.acked_below {
             producer.acked_below = row.acked_below;
-            let known = producer.outcomes.partition_point(|(seq, _)| *seq < row.acked_below);
+            let known = producer.outcomes_below(row.acked_below);
             producer.outcomes.drain(..known);
         }
         let outcome = Outcome {

@@ -177,14 +177,26 @@ impl<'a> Group<'a> {
         let outcome = staged.and_then(|producer| producer.outcomes.get(&append.sequence));
         let outcome = outcome.or_else(|| known?.outcome(append.sequence)).copied();
         check_sequence(append, acked_below, outcome.as_ref())?;
-        let remembered = self.producers.outcomes() + self.staged.outcomes;
-        if outcome.is_none() && remembered as u64 >= limit::REMEMBERED_OUTCOMES {
-            let detail = format!("the log remembers {remembered} outcomes of appends, its bound");
-            let mut error = Error::new(ErrorCode::Overloaded, detail);
-            error.retry_after_ms = RETRY_AFTER_MS;
-            return Err(error);
+        if outcome.is_none() {
+            // An append that lets the log forget as much as it adds is taken even when it is full.
+            let acked_below = acked_below.max(append.acked_below);
+            let forgotten = known.map_or(0, |producer| producer.outcomes_below(acked_below));
+            let added = staged.map_or(0, |producer| producer.outcomes.len());
+            self.check_room(added < forgotten)?;
         }
         Ok(outcome)
+    }
+
+    /// OVERLOADED where the log remembers as many outcomes as it may.
+    fn check_room(&self, makes_room: bool) -> Result<(), Error> {
+        let remembered = self.producers.outcomes() + self.staged.outcomes;
+        if makes_room || (remembered as u64) < limit::REMEMBERED_OUTCOMES {
+            return Ok(());
+        }
+        let detail = format!("the log remembers {remembered} outcomes of appends, its bound");
+        let mut error = Error::new(ErrorCode::Overloaded, detail);
+        error.retry_after_ms = RETRY_AFTER_MS;
+        Err(error)
     }
 
     fn remember(&mut self, append: &AppendWork, outcome: Outcome) {
