@@ -12,6 +12,8 @@ import pytest
 
 from kimberlite import Client, DataClass, StreamId
 
+pytest_plugins = ["kimberlite.testing"]
+
 
 @pytest.fixture
 def client() -> Iterator[Client]:

@@ -108,7 +108,7 @@ class Runner:
             return [self.resolve(item) for item in value]
         if isinstance(value, dict):
             return {key: self.resolve(item) for key, item in value.items()}
-        if isinstance(value, str) and (match := re.fullmatch(r"\$(\w+?)([+-]1)?", value)):
+        if isinstance(value, str) and (match := re.fullmatch(r"\$(\w+?)([+-]\d+)?", value)):
             saved = self.saved[match[1]]
             return number(int(plain(saved)) + int(match[2])) if match[2] else saved
         return value
