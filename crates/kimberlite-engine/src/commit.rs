@@ -247,11 +247,11 @@ impl Committer {
     /// much faster to write.
     fn keep_spare(&mut self, drafts: &mut [EntryDraft]) {
         let buffers = drafts.iter_mut().map(|draft| std::mem::take(&mut draft.blocks));
-        if let Some(mut largest) = buffers.max_by_key(Vec::capacity) {
-            if largest.capacity() <= MAX_SPARE_BYTES {
-                largest.clear();
-                self.spare = largest;
-            }
+        if let Some(mut largest) = buffers.max_by_key(Vec::capacity)
+            && largest.capacity() <= MAX_SPARE_BYTES
+        {
+            largest.clear();
+            self.spare = largest;
         }
     }
 }

@@ -125,10 +125,10 @@ impl<'a> Group<'a> {
             Some(stream) if stream.tenant_id == tenant_id && !stream.is_audit => stream.next_offset,
             _ => return Err(stream_not_found(tenant_id, append.stream_id)),
         };
-        if append.producer_id != 0 {
-            if let Some(outcome) = self.repeated(append)? {
-                return Ok(outcome.response());
-            }
+        if append.producer_id != 0
+            && let Some(outcome) = self.repeated(append)?
+        {
+            return Ok(outcome.response());
         }
         if append.expected_offset != ANY_OFFSET && append.expected_offset != next_offset {
             return Err(offset_mismatch(append, next_offset));
