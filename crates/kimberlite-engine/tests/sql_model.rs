@@ -129,7 +129,8 @@ fn native(blocks: &[(u64, Vec<Vec<u8>>)]) -> rusqlite::Connection {
         for event in events {
             let ns = timestamp_ns.cast_signed();
             db.execute(
-                "INSERT INTO t(rowid, id, timestamp, data, timestamp_ns) VALUES (?1, ?1, ?2, ?3, ?4)",
+                "INSERT INTO t(rowid, id, timestamp, data, timestamp_ns) \
+                    VALUES (?1, ?1, ?2, ?3, ?4)",
                 (id, ns / 1_000_000_000, event, ns),
             )
             .expect("the row goes in");

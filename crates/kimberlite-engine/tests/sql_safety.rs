@@ -58,7 +58,7 @@ fn syntax_errors_have_a_position() {
     assert_eq!(value(&cut(), trailing), Value::Int64(1000));
 }
 
-/// Whatever would change, attach, configure, load or reach a file is refused, however it is dressed.
+/// Whatever would change, attach, configure, load or reach a file is refused in every dress.
 #[test]
 fn only_reading_is_allowed() {
     for sql in [

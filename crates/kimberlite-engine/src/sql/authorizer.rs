@@ -187,8 +187,8 @@ pub(super) fn refuse_statement(first_word: &str) -> Option<Error> {
 /// SQLite's question about one thing that a statement would do.
 ///
 /// # Safety
-/// `state` points to the query's state for as long as this is the connection's authorizer; the names
-/// are C strings or null for the length of the call.
+/// `state` points to the query's state for as long as this is the connection's authorizer; the
+/// names are C strings or null for the length of the call.
 pub(super) unsafe extern "C" fn authorize(
     state: *mut c_void,
     action: c_int,

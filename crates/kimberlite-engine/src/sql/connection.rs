@@ -38,8 +38,8 @@ pub(super) struct Connection {
     state: Arc<QueryState>,
 }
 
-// SAFETY: SQLite is compiled thread-safe, and a connection without a mutex of its own may be used by
-// any one thread at a time, which owning it guarantees. The state is Send and Sync.
+// SAFETY: SQLite is compiled thread-safe, and a connection without a mutex of its own may be used
+// by any one thread at a time, which owning it guarantees. The state is Send and Sync.
 unsafe impl Send for Connection {}
 
 impl Connection {

@@ -1,8 +1,8 @@
 //! Recognises statements that only count the events in a range, which the index answers.
 //!
 //! `SELECT COUNT(*) FROM <name> [WHERE <key> <op> <integer or parameter> [AND …]]` and nothing else
-//! is recognised; SQLite has compiled the statement before, so that names and syntax are known to be
-//! right. Whatever looks different, or has a parameter that is no number, is left to SQLite.
+//! is recognised; SQLite has compiled the statement before, so that names and syntax are known to
+//! be right. Whatever looks different, or has a parameter that is no number, is left to SQLite.
 
 use kimberlite_wire::Value;
 

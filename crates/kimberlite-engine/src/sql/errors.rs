@@ -42,7 +42,7 @@ pub(super) fn syntax(message: &str, at: usize) -> Error {
     Error::new(ErrorCode::QuerySyntax, detail).with_value(at as u64)
 }
 
-/// The error of a statement that does not compile. `offset` is where SQLite says it is, or negative.
+/// The error of a statement that does not compile. `offset` is where SQLite sees it, or negative.
 pub(super) fn compile(
     state: &QueryState,
     sql: &str,
@@ -109,5 +109,6 @@ fn shorten(message: &str) -> String {
     if message.len() <= MESSAGE_BYTES {
         return message.to_string();
     }
-    format!("{}…", &message[..message.floor_char_boundary(MESSAGE_BYTES)])
+    let end = (0..=MESSAGE_BYTES).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+    format!("{}…", &message[..end])
 }

@@ -5,8 +5,8 @@
 //! streams it reads, so that the caller can audit before [`Prepared::run`] reads the first byte.
 //!
 //! Columns of every stream: `id` (the offset), `timestamp` (Unix seconds), `data`, and hidden
-//! `timestamp_ns` and `text` (the data where it is UTF-8, else NULL). Conditions and orders by `id`,
-//! `timestamp` and `timestamp_ns` become a range of ids and a direction; plain counts are answered
+//! `timestamp_ns` and `text` (the data where it is UTF-8, else NULL). Conditions and orders by
+//! `id`, `timestamp` and `timestamp_ns` become a range of ids and a direction; plain counts are answered
 //! from the index. JSON functions take `data` as it is; SQLite also accepts its own binary JSON
 //! there, so that for documents which are nothing but a number of four digits `text` is the column
 //! to use. Sorting and grouping happen in the query's memory and never in a file.

@@ -41,8 +41,8 @@ pub struct Prepared {
 
 /// Compiles the one statement in `sql`, which may only read, and binds its parameters.
 ///
-/// QUERY_SYNTAX with the byte in the statement where it is not understood or names what the cut does
-/// not have; QUERY_EXECUTION where it would do more than read; INVALID_ARGUMENT where parameters do
+/// QUERY_SYNTAX with the byte in the statement where it is not understood or names what the cut
+/// does not have; QUERY_EXECUTION where it would do more than read; INVALID_ARGUMENT where parameters do
 /// not fit; PERMISSION_DENIED for `_audit` where the cut withholds it; LIMIT_EXCEEDED.
 pub fn prepare(
     cut: Arc<dyn Cut>,
@@ -145,8 +145,8 @@ fn missing_table(failure: &Failure) -> Option<&str> {
 }
 
 /// Makes the table of this name known, if the cut has it and it is not known yet. SQLite's message
-/// puts the database before a name that the statement qualifies, and every table is in `main`; but a
-/// stream may have a dot in its name.
+/// puts the database before a name that the statement qualifies, and every table is in `main`; but
+/// a stream may have a dot in its name.
 fn register(
     connection: &Connection,
     state: &Arc<QueryState>,

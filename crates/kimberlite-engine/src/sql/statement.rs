@@ -112,8 +112,8 @@ pub(super) fn step(statement: &Statement) -> c_int {
     unsafe { ffi::sqlite3_step(statement.as_ptr()) }
 }
 
-/// Adds the current row, which `step` has just reached, to a batch. False where a value could not be
-/// had for lack of memory.
+/// Adds the current row, which `step` has just reached, to a batch. False where a value could not
+/// be had for lack of memory.
 pub(super) fn push_row(
     statement: &Statement,
     columns: usize,

@@ -64,7 +64,7 @@ impl FakeTable {
         table
     }
 
-    /// A stream of events with numbered JSON data, ten a block, a block every 100 ms from 1000 s on.
+    /// A stream of numbered JSON events, ten a block, a block every 100 ms from 1000 s on.
     pub fn numbered(name: &str, data_class: DataClass, events: u64) -> FakeTable {
         let event = |id: u64| format!(r#"{{"n":{id},"kind":"k{}"}}"#, id % 3).into_bytes();
         let blocks: Vec<(u64, Vec<Vec<u8>>)> = (0..events.div_ceil(10))
