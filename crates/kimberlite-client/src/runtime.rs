@@ -1,6 +1,8 @@
 //! The two threads that serve all clients of the process.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use kimberlite_wire::{Error, ErrorCode};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -10,6 +12,12 @@ pub const IO_THREADS: usize = 2;
 
 /// The name of these threads.
 pub const IO_THREAD_NAME: &str = "kimberlite-io";
+
+/// Names are resolved by the system's blocking calls, on at most this many threads of their own,
+/// which end soon after.
+const NAME_THREADS: usize = 4;
+const NAME_THREAD_NAME: &str = "kimberlite-dns";
+const NAME_THREAD_IDLE: Duration = Duration::from_secs(1);
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
@@ -26,7 +34,9 @@ pub fn handle() -> Result<Handle, Error> {
     }
     let runtime = Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
-        .thread_name(IO_THREAD_NAME)
+        .thread_name_fn(thread_name)
+        .max_blocking_threads(NAME_THREADS)
+        .thread_keep_alive(NAME_THREAD_IDLE)
         .enable_io()
         .enable_time()
         .build()
@@ -35,4 +45,11 @@ pub fn handle() -> Result<Handle, Error> {
             Error::new(ErrorCode::Overloaded, detail)
         })?;
     Ok(RUNTIME.get_or_init(|| runtime).handle().clone())
+}
+
+/// The runtime starts its own threads first, and those that block later and one by one.
+fn thread_name() -> String {
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    let earlier = STARTED.fetch_add(1, Ordering::Relaxed);
+    if earlier < IO_THREADS { IO_THREAD_NAME } else { NAME_THREAD_NAME }.to_string()
 }
