@@ -53,7 +53,12 @@ impl Server {
         // Bound before the database is opened, so that a port in use is told at once; listening
         // only after it, so that no client waits for a recovery.
         let sockets = listen::bind(&endpoints)?;
-        let engine = Engine::open(engine_options(&config))?;
+        let engine = Engine::open(engine_options(&config)).map_err(|error| {
+            let place = config.data_dir.display();
+            let detail =
+                if config.memory { error.detail } else { format!("{place}: {}", error.detail) };
+            Error { detail, ..error }
+        })?;
         let handler = handler(engine.clone());
         let shared = Shared::new(&config, engine, handler)?;
         ensure_tenants(&shared.engine, &config)?;
