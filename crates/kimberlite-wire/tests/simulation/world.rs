@@ -28,6 +28,7 @@ enum Event {
     ToServer(ConnectionId, Bytes),
     ToClient(ConnectionId, Bytes),
     Advance(ConnectionId, u64),
+    Say(ConnectionId, Bytes),
     Cut(ConnectionId),
     Start(Call),
     Cancel(CallId),
@@ -64,6 +65,8 @@ pub struct World {
     pub leader: String,
     pub log_ids: HashMap<usize, [u8; 16]>,
     pub reject: Option<ErrorCode>,
+    /// The server sends more than it was granted.
+    pub lies: bool,
     links: HashMap<ConnectionId, Link>,
     events: BTreeMap<(u64, u64), Event>,
     next_event: u64,
@@ -100,6 +103,7 @@ impl World {
             leader: String::new(),
             log_ids: HashMap::new(),
             reject: None,
+            lies: false,
             links: HashMap::new(),
             events: BTreeMap::new(),
             next_event: 0,
@@ -200,6 +204,7 @@ impl World {
                     self.schedule(now_ms + pause_ms, Event::Advance(id, request_id));
                 }
             }
+            Event::Say(id, bytes) => self.send_to_client(id, bytes),
             Event::Cut(id) => self.cut(id),
             Event::Start(call) => {
                 self.to_start -= 1;
@@ -211,6 +216,19 @@ impl World {
             }
             Event::Cancel(id) => self.session.cancel(id, now_ms),
         }
+    }
+
+    /// Cuts every connection.
+    pub fn cut_all(&mut self) {
+        let ids: Vec<ConnectionId> = self.links.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.cut(id));
+        self.act();
+    }
+
+    /// The servers send their clients away.
+    pub fn send_away(&mut self) {
+        let ids: Vec<ConnectionId> = self.links.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.send_to_client(id, goaway().into()));
     }
 
     /// From now on nothing passes over the connections there are, and nobody is told.
@@ -244,7 +262,10 @@ impl World {
             }
             let link = self.links.get_mut(&id).unwrap();
             match link.server.handle(frame, &mut self.database, mood) {
-                Output::Bytes(bytes) => self.send_to_client(id, bytes.into()),
+                Output::Bytes(bytes) => {
+                    let at_ms = self.now_ms + self.random.below(40);
+                    self.schedule(at_ms, Event::Say(id, bytes.into()));
+                }
                 Output::Begin(request_id) => {
                     let at_ms = self.now_ms + self.random.below(40);
                     self.schedule(at_ms, Event::Advance(id, request_id));
@@ -320,6 +341,7 @@ impl World {
         self.addresses_dialled.push(address);
         let mut server = ServerSide::new(self.leader.clone());
         server.reject = self.reject;
+        server.lies = self.lies;
         if let Some(log_id) = self.log_ids.get(&address) {
             server.log_id = *log_id;
         }
