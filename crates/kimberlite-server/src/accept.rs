@@ -93,7 +93,7 @@ async fn converse(shared: Arc<Shared>, authenticated: Authenticated, peer: Socke
     );
     let session =
         shared.engine.session(&grant.principal, tenant_id, grant.role, grant.admin_of_all);
-    let mut open = Connection::new(shared, transport, decoder, session, grant.clone());
+    let mut open = Connection::new(shared.clone(), transport, decoder, session, grant.clone());
     let ended = open.run().await;
     let (mut transport, requests) = open.into_transport();
     info!(
@@ -108,6 +108,6 @@ async fn converse(shared: Arc<Shared>, authenticated: Authenticated, peer: Socke
         "connection closed"
     );
     if ended.orderly {
-        handshake::linger(&mut transport).await;
+        handshake::linger(&shared, &mut transport).await;
     }
 }

@@ -27,8 +27,9 @@ const TLS_ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28];
 const HTTP_ANSWER: &[u8] = b"HTTP/1.1 501 Not Implemented\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 84\r\nConnection: close\r\n\r\n\
     This is a Kimberlite server. It speaks its own protocol here, not HTTP or WebSocket.";
-/// How long a close waits for the peer to have read everything.
-const LINGER: Duration = Duration::from_millis(500);
+/// How long a close waits for the peer to have read everything; shorter in a shutdown, which
+/// waits for it.
+const LINGER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(100));
 /// What the log keeps of a name that the client gave.
 const MAX_LOGGED_CHARS: usize = 100;
 
@@ -68,7 +69,7 @@ pub(crate) async fn establish(
     tcp.set_nodelay(true)?;
     let mut transport = open(shared, tcp).await?;
     if let Some(error) = refusal {
-        return refuse(transport, 0, error).await;
+        return refuse(shared, transport, 0, error).await;
     }
     let bound = limit::UNAUTHENTICATED_FRAME_BYTES as usize;
     let mut decoder = FrameDecoder::new(bound);
@@ -76,10 +77,10 @@ pub(crate) async fn establish(
         Ok(hello) => hello,
         Err(_) if is_http(decoder.buffer_mut()) => {
             transport.write_all(HTTP_ANSWER).await?;
-            linger(&mut transport).await;
+            linger(shared, &mut transport).await;
             return Err(Refused::Told(Error::protocol("the client speaks HTTP")));
         }
-        Err(error) => return refuse(transport, 0, error).await,
+        Err(error) => return refuse(shared, transport, 0, error).await,
     };
     match authenticate(shared, &hello, peer) {
         Ok(grant) => {
@@ -93,7 +94,7 @@ pub(crate) async fn establish(
                 client_version: shortened(&hello.client_version),
             })
         }
-        Err(error) => refuse(transport, header.request_id, error).await,
+        Err(error) => refuse(shared, transport, header.request_id, error).await,
     }
 }
 
@@ -110,14 +111,14 @@ async fn open(shared: &Arc<Shared>, mut tcp: TcpStream) -> Result<Transport, Ref
         }
         (true, None) => {
             tcp.write_all(&TLS_ALERT).await?;
-            linger(&mut Transport::Plain(tcp)).await;
+            linger(shared, &mut Transport::Plain(tcp)).await;
             Err(Refused::Told(Error::protocol("the client wants TLS, which is not configured")))
         }
         // HTTP gets its answer in its own words further on.
         (false, _) if shared.allow_plaintext || first[0] == b'G' => Ok(Transport::Plain(tcp)),
         (false, _) => {
             let detail = "this server takes TLS only; use a tls:// address";
-            refuse(Transport::Plain(tcp), 0, Error::protocol(detail)).await
+            refuse(shared, Transport::Plain(tcp), 0, Error::protocol(detail)).await
         }
     }
 }
@@ -249,17 +250,22 @@ async fn send(transport: &mut Transport, mut outbox: Outbox) -> io::Result<()> {
 }
 
 /// Tells the peer why, closes, and returns the reason.
-async fn refuse<T>(mut transport: Transport, request_id: u64, error: Error) -> Result<T, Refused> {
+async fn refuse<T>(
+    shared: &Shared,
+    mut transport: Transport,
+    request_id: u64,
+    error: Error,
+) -> Result<T, Refused> {
     let mut outbox = Outbox::default();
     outbox.error(Operation::Hello.number(), request_id, &error);
     send(&mut transport, outbox).await?;
-    linger(&mut transport).await;
+    linger(shared, &mut transport).await;
     Err(Refused::Told(error))
 }
 
 /// Closes in order: says that nothing more comes, then reads what the peer was still sending, for
 /// unread bytes would make the system reset the connection and drop what the peer has not read.
-pub(crate) async fn linger(transport: &mut Transport) {
+pub(crate) async fn linger(shared: &Shared, transport: &mut Transport) {
     let drained = async {
         transport.shutdown().await?;
         let mut scrap = vec![0; 16 << 10];
@@ -267,7 +273,8 @@ pub(crate) async fn linger(transport: &mut Transport) {
         io::Result::Ok(())
     };
     // A peer that does not go is cut off; whether it went in order changes nothing here.
-    let _ = tokio::time::timeout(LINGER, drained).await;
+    let bound = if shared.is_shutting_down() { LINGER.1 } else { LINGER.0 };
+    let _ = tokio::time::timeout(bound, drained).await;
 }
 
 /// What the log keeps of a text that the client chose.

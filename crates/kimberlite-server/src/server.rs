@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use kimberlite_engine::{Engine, EngineOptions, Storage};
 use kimberlite_wire::{Error, ErrorCode};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::config::ServerConfig;
-use crate::shared::{Handler, Shared, Stage};
+use crate::shared::{Handler, Reloadable, Shared, Stage};
 use crate::token::Tenants;
 use crate::{accept, listen};
 
@@ -26,7 +26,7 @@ pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
     /// Gone once the server was stopped.
-    runtime: Option<Runtime>,
+    threads: Option<Threads>,
 }
 
 impl Server {
@@ -48,8 +48,9 @@ impl Server {
     ) -> Result<Server, Error> {
         config.check()?;
         let endpoints = listen::resolve(&config)?;
-        let runtime = runtime(&config)?;
-        let entered = runtime.enter();
+        let reloadable = Reloadable::load(&config)?;
+        let threads = Threads::start(&config)?;
+        let entered = threads.handle.enter();
         // Bound before the database is opened, so that a port in use is told at once; listening
         // only after it, so that no client waits for a recovery.
         let sockets = listen::bind(&endpoints)?;
@@ -60,15 +61,15 @@ impl Server {
             Error { detail, ..error }
         })?;
         let handler = handler(engine.clone());
-        let shared = Shared::new(&config, engine, handler)?;
+        let shared = Shared::new(&config, engine, handler, reloadable);
         ensure_tenants(&shared.engine, &config)?;
         let listeners = listen::listen(sockets)?;
         let addresses = listeners.iter().map(|(_, address)| *address).collect();
         for (listener, _) in listeners {
-            runtime.spawn(accept::accept(shared.clone(), listener));
+            threads.handle.spawn(accept::accept(shared.clone(), listener));
         }
         drop(entered);
-        Ok(Server { shared, addresses, runtime: Some(runtime) })
+        Ok(Server { shared, addresses, threads: Some(threads) })
     }
 
     /// The first address that it listens on, with the port that was really bound.
@@ -94,10 +95,10 @@ impl Server {
     }
 
     fn stop(&mut self, grace: Duration) -> Result<(), Error> {
-        let Some(runtime) = self.runtime.take() else { return Ok(()) };
+        let Some(threads) = self.threads.take() else { return Ok(()) };
         let shared = self.shared.clone();
         let (done, finished) = mpsc::sync_channel(1);
-        runtime.spawn(async move {
+        threads.handle.spawn(async move {
             shared.enter(Stage::Draining);
             if tokio::time::timeout(grace, shared.all_tasks_done()).await.is_err() {
                 shared.enter(Stage::Closing);
@@ -109,8 +110,6 @@ impl Server {
         });
         let finished = finished.recv();
         self.shared.engine.close();
-        // Not waited for: that would panic where the caller is a thread of another runtime.
-        runtime.shutdown_background();
         finished.map_err(|_| Error::new(ErrorCode::Internal, "the server's runtime has stopped"))
     }
 
@@ -131,17 +130,39 @@ impl Drop for Server {
     }
 }
 
-fn runtime(config: &ServerConfig) -> Result<Runtime, Error> {
-    let threads = match config.io_threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_DEFAULT_THREADS),
-        threads => threads,
-    };
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("kimberlite-io")
-        .enable_all()
-        .build()
-        .map_err(|e| Error::new(ErrorCode::Internal, format!("no threads can be started: {e}")))
+/// The threads that serve connections. They are not waited for when this is dropped: that would
+/// panic where the owner is a thread of another runtime.
+#[derive(Debug)]
+struct Threads {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Threads {
+    fn start(config: &ServerConfig) -> Result<Threads, Error> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = match config.io_threads {
+            0 => cores.min(MAX_DEFAULT_THREADS),
+            threads => threads,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("kimberlite-io")
+            .enable_all()
+            .build()
+            .map_err(|e| {
+                Error::new(ErrorCode::Internal, format!("no threads can be started: {e}"))
+            })?;
+        Ok(Threads { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 fn engine_options(config: &ServerConfig) -> EngineOptions {

@@ -59,8 +59,8 @@ pub(crate) struct Shared {
     next_id: AtomicUsize,
 }
 
-/// What a reload replaces.
-struct Reloadable {
+/// What a reload replaces: tokens and certificates.
+pub(crate) struct Reloadable {
     directory: Arc<Directory>,
     tls: Option<TlsAcceptor>,
 }
@@ -72,7 +72,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Reloadable {
-    fn load(config: &ServerConfig) -> Result<Reloadable, Error> {
+    /// Reads the files. INVALID_ARGUMENT names the one that is unusable.
+    pub(crate) fn load(config: &ServerConfig) -> Result<Reloadable, Error> {
         Ok(Reloadable {
             directory: Arc::new(Directory::new(config.tokens.clone())),
             tls: config.tls.as_ref().map(tls::load).transpose()?.map(TlsAcceptor::from),
@@ -81,25 +82,26 @@ impl Reloadable {
 }
 
 impl Shared {
-    /// Reads the certificates; the configuration was checked before.
+    /// The configuration was checked before.
     pub(crate) fn new(
         config: &ServerConfig,
         engine: Engine,
         handler: Box<Handler>,
-    ) -> Result<Arc<Shared>, Error> {
-        Ok(Arc::new(Shared {
+        reloadable: Reloadable,
+    ) -> Arc<Shared> {
+        Arc::new(Shared {
             engine,
             handler,
             limits: config.limits.clone(),
             budget: Budget::new(config.limits.total_queue_bytes),
             signal: watch::Sender::new(Signal::default()),
             allow_plaintext: config.allow_plaintext || config.tls.is_none(),
-            reloadable: RwLock::new(Reloadable::load(config)?),
+            reloadable: RwLock::new(reloadable),
             guard: Mutex::new(Guard::new(&config.limits)),
             tasks: AtomicUsize::new(0),
             tasks_done: Notify::new(),
             next_id: AtomicUsize::new(1),
-        }))
+        })
     }
 
     /// Takes over tokens and certificates, and lets the connections look at their tokens again.
@@ -149,6 +151,11 @@ impl Shared {
         let mut receiver = self.signal.subscribe();
         // The sender lives in `self`, so that this only ends with a stage.
         let _ = receiver.wait_for(|signal| signal.stage != Stage::Running).await;
+    }
+
+    /// Whether nothing new is taken any more.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.signal.borrow().stage != Stage::Running
     }
 
     /// A number for the log.

@@ -3,12 +3,14 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::{ANY, Raw, append, assert_error, events_of, read};
 use kimberlite_server::{Server, ServerConfig, Tenants, TokenConfig};
-use kimberlite_wire::frame::flag;
+use kimberlite_wire::frame::{encode_frame_head, flag};
 use kimberlite_wire::rows::RowBatch;
 use kimberlite_wire::{
     AppendRequest, AtKind, CreateStreamRequest, CreateTenantRequest, DataClass,
@@ -283,4 +285,86 @@ fn append_until_closed(
             }
         }
     }
+}
+
+/// A small generator of numbers, so that a failure comes again.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// Well-formed frames of any kind, operation and content, some of them true requests with a few
+/// bytes changed, do no harm: nothing panics, and the server goes on serving.
+#[test]
+fn random_frames_do_no_harm() {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let server = server();
+    let address = server.local_addr();
+    let stream_id = Raw::open(address, 1, TOKEN).create_stream("visits");
+    let default_hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let thread = thread::current();
+        // Other tests of this program run beside this one, on threads of other names.
+        if thread.name().is_some_and(|name| name.starts_with("kimberlite")) {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+        }
+        default_hook(info);
+    }));
+    let batch = EventBatch::from_events([&b"one"[..], b"two"]).unwrap();
+    let (request, payload) = append(stream_id, ANY, &batch);
+    let samples = [
+        request,
+        read(stream_id, 0, 10),
+        query("SELECT count(*), text FROM visits WHERE id < ?1", vec![Value::Int64(3)]),
+        Request::Verify(VerifyRequest { stream_id }),
+        Request::Subscribe(SubscribeRequest { stream_id, from_offset: 0, credit_bytes: 9 }),
+        Request::StreamInfo(StreamInfoRequest { stream_id, name: "x".to_string() }),
+        Request::ListStreams(ListStreamsRequest::default()),
+        Request::DeleteTenant(DeleteTenantRequest { tenant_id: 99 }),
+        Request::CreateTenant(CreateTenantRequest { tenant_id: 98 }),
+    ];
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..150 {
+        let mut raw = Raw::open(address, 1, TOKEN);
+        let mut out = Vec::new();
+        for id in 0..40 {
+            let sample = &samples[numbers.below(samples.len())];
+            let mut body = Vec::new();
+            sample.encode(&mut body);
+            for _ in 0..numbers.below(3) {
+                let at = numbers.below(body.len());
+                body[at] ^= 1 << numbers.below(8);
+            }
+            body.truncate(body.len() - numbers.below(body.len().min(9)));
+            let kind = match numbers.below(12) {
+                kind @ 1..=6 => FrameKind::from_number(kind as u8).unwrap(),
+                _ => FrameKind::Request,
+            };
+            let operation = match numbers.below(8) {
+                0 => numbers.below(20) as u16,
+                _ => sample.operation().number(),
+            };
+            let carries = matches!(sample, Request::Append(_)) && numbers.below(4) > 0;
+            let payload = if carries { &payload[..] } else { &[] };
+            let (timeout_ms, len) = (numbers.below(50) as u32, payload.len() as u32);
+            let id = 2 + id - numbers.below(2) as u64;
+            encode_frame_head(kind, 0, operation, id, timeout_ms, &body, len, &mut out);
+            out.extend_from_slice(payload);
+        }
+        // A frame may end the connection before everything was sent.
+        let _ = raw.stream.write_all(&out);
+        thread::sleep(Duration::from_millis(3));
+        let _ = raw.stream.shutdown(std::net::Shutdown::Write);
+        while raw.receive().is_some() {}
+    }
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0);
+    let mut raw = Raw::open(address, 1, TOKEN);
+    raw.append(stream_id, &[b"still here"]).unwrap();
+    assert_eq!(raw.read_all(stream_id, 0).last().unwrap(), b"still here");
 }
