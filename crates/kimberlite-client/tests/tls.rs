@@ -1,0 +1,72 @@
+//! TLS: what is trusted, and what is said where it is not.
+
+mod common;
+
+use common::{NONE, SecureServer, TOKEN, server, stream};
+use kimberlite_client::blocking::Client;
+use kimberlite_client::{Config, Error, ErrorCode};
+
+fn refused(config: Config) -> Error {
+    let e = Client::connect(config.connect_timeout_ms(3_000)).expect_err("not trusted");
+    assert_eq!(e.code, ErrorCode::ConnectionFailed, "{e}");
+    e
+}
+
+/// The host's name in an address is the name that the certificate must carry.
+#[test]
+fn the_hosts_name_is_demanded() {
+    let secure = SecureServer::start(false);
+    let port = secure.server.local_addr().port();
+    let named = Config::new([format!("tls://localhost:{port}")])
+        .token(TOKEN)
+        .tls_ca_file(secure.file("ca.pem"));
+    stream(&Client::connect(named).expect("trusted"), "s");
+    let numbered = Config::new([secure.address()]).token(TOKEN).tls_ca_file(secure.file("ca.pem"));
+    let e = refused(numbered);
+    assert!(e.detail.contains("not valid for name"), "{e}");
+    assert!(e.detail.contains(&secure.address()), "the address is named: {e}");
+}
+
+/// A certificate of an unknown authority is refused with the cause and what to do.
+#[test]
+fn an_unknown_authority_is_refused() {
+    let (secure, other) = (SecureServer::start(false), SecureServer::start(false));
+    let e = refused(secure.config().tls_ca_file(other.file("ca.pem")));
+    assert!(e.detail.contains("certificate") && e.detail.contains("tls_ca_file"), "{e}");
+    let e = refused(Config::new([secure.address()]).token(TOKEN).tls_server_name("localhost"));
+    assert!(e.detail.contains("certificate"), "the system's authorities do not know it: {e}");
+}
+
+/// A server that demands a certificate gets one, and refuses who has none.
+#[test]
+fn client_certificates() {
+    let secure = SecureServer::start(true);
+    let (cert, key) = (secure.file("client.pem"), secure.file("client.key"));
+    let client = Client::connect(secure.config().tls_client_cert(cert, key)).expect("trusted");
+    assert!(client.list_streams(&NONE).is_ok());
+    refused(secure.config());
+}
+
+/// Files that cannot be used are named by their option; speaking TLS to a plain port, or plainly to
+/// a TLS port, ends clearly and soon.
+#[test]
+fn mistakes_are_named() {
+    let secure = SecureServer::start(false);
+    for (config, option) in [
+        (secure.config().tls_ca_file("/nonexistent"), "tls_ca_file"),
+        (secure.config().tls_ca_file(secure.file("client.key")), "tls_ca_file"),
+        (secure.config().tls_client_cert("/nonexistent", "/nonexistent"), "tls_client_cert_file"),
+        (secure.config().tls_server_name("not a name"), "tls_server_name"),
+    ] {
+        let e = Client::connect(config).expect_err("unusable");
+        assert_eq!(e.code, ErrorCode::InvalidArgument, "{e}");
+        assert!(e.detail.contains(option), "{e}");
+    }
+    let plain = server();
+    let mut config = secure.config();
+    config.addresses = vec![format!("tls://{}", plain.local_addr())];
+    refused(config);
+    let mut config = secure.config();
+    config.addresses = vec![secure.server.local_addr().to_string()];
+    refused(config);
+}
