@@ -35,6 +35,12 @@ struct Arguments {
     /// `read P50 P99` in microseconds, on a `memory:` database.
     #[arg(long)]
     sdk: Vec<String>,
+    /// A program that prints the microseconds of one cold start; it is run 15 times a round.
+    #[arg(long)]
+    cold_start: Option<String>,
+    /// The stripped library, whose size is told.
+    #[arg(long)]
+    library: Option<PathBuf>,
 }
 
 /// One line of the table: the name, the figure of each round, its unit, and its budget.
@@ -116,7 +122,15 @@ fn run_round(arguments: &Arguments, round: usize, table: &mut Table) -> Result<(
     let remote = blocking::Client::connect(
         Config::new([&arguments.server]).tenant(1).token(&arguments.token),
     )?;
-    measure(table, "server", &remote, round, arguments.events, floor, "≤ 1.3 × (fdatasync + trip)")?;
+    measure(
+        table,
+        "server",
+        &remote,
+        round,
+        arguments.events,
+        floor,
+        "≤ 1.3 × (fdatasync + trip)",
+    )?;
     remote.close(5000)?;
 
     let folder = arguments.folder.join(format!("embedded-{round}"));
@@ -127,7 +141,36 @@ fn run_round(arguments: &Arguments, round: usize, table: &mut Table) -> Result<(
     embedded.close(60_000)?;
     std::fs::remove_dir_all(&folder)?;
 
-    overhead(table, &arguments.sdk)
+    overhead(table, &arguments.sdk)?;
+    if let Some(program) = &arguments.cold_start {
+        let mut micros = Vec::new();
+        for _ in 0..15 {
+            micros.push(run(program)?.trim().parse::<f64>()?);
+        }
+        let name = "C: load the library, connect over TLS, first answer";
+        table.add(name, median(&mut micros) / 1e3, "ms", "≤ 15 ms");
+    }
+    if let Some(library) = &arguments.library {
+        let megabytes = std::fs::metadata(library)?.len() as f64 / 1e6;
+        table.add(
+            "the stripped library, SQL and embedded database included",
+            megabytes,
+            "MB",
+            "≤ 5 MB",
+        );
+    }
+    Ok(())
+}
+
+/// What a program prints; its arguments are separated by single spaces.
+fn run(program: &str) -> Result<String, Failure> {
+    let mut words = program.split(' ');
+    let output = Command::new(words.next().unwrap_or_default()).args(words).output()?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{program}: {errors}").into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn measure(
@@ -162,7 +205,8 @@ fn measure(
     // Ten per cent of the stream by time: from the commit time of the event nine tenths in.
     let page = client.read(big, rows as u64 * 9 / 10, 1, 0, &Default::default())?;
     let from = page.timestamps().first().copied().unwrap_or(0);
-    let filter = format!("SELECT COUNT(*), SUM(length(data)) FROM {stream} WHERE timestamp_ns >= ?");
+    let filter =
+        format!("SELECT COUNT(*), SUM(length(data)) FROM {stream} WHERE timestamp_ns >= ?");
     let params = [Value::Int64(i64::try_from(from)?)];
     let rate = work::query_rate(client, &filter, &params, rows)?;
     table.add(name("SQL over the last 10 % by time"), rate, "rows/s", "≥ 50M");
@@ -180,13 +224,7 @@ fn overhead(table: &mut Table, sdks: &[String]) -> Result<(), Failure> {
     client.close(5000)?;
     for sdk in sdks {
         let (name, program) = sdk.split_once('=').ok_or("--sdk wants NAME=PROGRAM")?;
-        let mut words = program.split(' ');
-        let output =
-            Command::new(words.next().unwrap_or_default()).args(words).output()?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-        }
-        for line in String::from_utf8(output.stdout)?.lines() {
+        for line in run(program)?.lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             let [work, p50, p99] = fields[..] else { return Err(line.into()) };
             let base = if work == "append" { &append } else { &read };

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands that build, test and explain Kimberlite.
 
+mod bench;
 mod c_tests;
 mod codegen;
 mod contract;
@@ -59,6 +60,18 @@ enum Command {
         #[arg(long, default_value = "release")]
         profile: String,
     },
+    /// Measures beside the raw device; takes about ten minutes, builds included.
+    Bench {
+        /// Rounds; medians of them are printed.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Puts the table into docs/BENCHMARKS.md.
+        #[arg(long)]
+        write: bool,
+        /// The folder to measure in; its disk is what counts.
+        #[arg(long)]
+        folder: Option<PathBuf>,
+    },
     /// Builds the reference of the Rust crates.
     Docs,
     /// Renders scenarios for a runner that is called by hand; the embedded door only.
@@ -87,6 +100,7 @@ fn main() -> ExitCode {
         Command::Package { packages, profile } => {
             package::make(&root, &packages, &profile).map(|_| ())
         }
+        Command::Bench { rounds, write, folder } => bench::run_all(&root, rounds, write, folder),
         Command::Docs => test::docs(&root),
         Command::Scenarios { out, file, mutate } => scenario::render_to(&root, &file, &out, mutate),
     };

@@ -98,7 +98,7 @@ fn programs(root: &Path) -> Result<Vec<Program>, String> {
 }
 
 /// A certificate for localhost, which is its own authority: server files and the clients' CA file.
-fn certificate(folder: &Path) -> Result<(Certificate, PathBuf), String> {
+pub fn certificate(folder: &Path) -> Result<(Certificate, PathBuf), String> {
     let names = vec!["localhost".to_string(), "127.0.0.1".to_string()];
     let made =
         rcgen::generate_simple_self_signed(names).map_err(|e| format!("certificate: {e}"))?;
