@@ -67,7 +67,7 @@ impl Local {
     ) -> Result<Arc<Local>, Error> {
         let lease = Lease::acquire(address, deadline)?;
         let engine = lease.engine();
-        engine.ensure_tenant(tenant_id)?;
+        engine.ensure_tenant(tenant_id).map_err(deleted)?;
         Ok(Arc::new(Local {
             log_id: engine.log_id(),
             session: engine.session("local", tenant_id, Role::Admin, true),
@@ -203,6 +203,15 @@ impl Drop for Local {
                 tracing::debug!(error = %e, "an embedded database was closed in place");
             }
         }
+    }
+}
+
+/// A number that was used up is refused as an argument where a tenant is made; to a client that
+/// connects the tenant does not exist, as a server says too. (Number 0 was refused before.)
+fn deleted(error: Error) -> Error {
+    match error.code {
+        ErrorCode::InvalidArgument => Error::new(ErrorCode::TenantNotFound, error.detail),
+        _ => error,
     }
 }
 
