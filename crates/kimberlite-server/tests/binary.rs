@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ fn connections_are_logged() {
 /// Keeps thirty-two appends under way until the connection is cut. Returns what was acknowledged.
 fn append_until_cut(address: SocketAddr, stream_id: u64, writer: usize) -> Vec<(u64, Vec<u8>)> {
     let mut raw = Raw::open(address, 1, TOKEN);
-    let mut under_way = VecDeque::new();
+    let mut under_way = HashMap::new();
     let mut done = Vec::new();
     for number in 0_u64.. {
         let event = format!("{writer} {number} {}", "x".repeat((number % 300) as usize));
@@ -168,7 +168,7 @@ fn append_until_cut(address: SocketAddr, stream_id: u64, writer: usize) -> Vec<(
         if raw.stream.write_all(&bytes).is_err() {
             break;
         }
-        under_way.push_back((10 + number, event));
+        under_way.insert(10 + number, event);
         if under_way.len() < 32 {
             continue;
         }
@@ -177,8 +177,7 @@ fn append_until_cut(address: SocketAddr, stream_id: u64, writer: usize) -> Vec<(
         assert!(!frame.header.has(flag::ERROR), "{:?}", common::error_of(&frame));
         let answer = Response::decode(kimberlite_wire::Operation::Append, &frame.body).unwrap();
         let Response::Append(appended) = answer else { unreachable!() };
-        let (id, event) = under_way.pop_front().unwrap();
-        assert_eq!(frame.header.request_id, id, "one stream's appends are answered in order");
+        let event = under_way.remove(&frame.header.request_id).unwrap();
         done.push((appended.first_offset, event));
     }
     done
