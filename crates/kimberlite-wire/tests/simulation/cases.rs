@@ -375,12 +375,20 @@ fn many_calls_are_cancelled() {
     assert_eq!(world.dials, 2, "the pool, and no connection in place of another");
 }
 
-/// Shows that a server that sends more than it was granted is left, and the call told.
+/// Shows that a call that grants nothing gets its first credit and no more, and that a server that
+/// sends on is left and the call told.
 #[test]
 fn more_than_was_granted() {
-    let mut world = World::new(18, 1, Faults::default());
-    world.lies = true;
-    let id = world.start(read(1 << 20, CallKind::Collect, world.now_ms + 5_000));
-    world.run();
-    assert_eq!(error_of(&world, id).code, ErrorCode::Protocol);
+    for lies in [false, true] {
+        let mut world = World::new(18, 1, Faults::default());
+        (world.lies, world.grants_nothing) = (lies, true);
+        let id = world.start(read(100_000, CallKind::Stream, world.now_ms + 2_000));
+        world.run();
+        let received: usize = world.calls[&id].chunks.iter().map(bytes::Bytes::len).sum();
+        if lies {
+            assert_eq!((error_of(&world, id).code, received), (ErrorCode::Protocol, 32_000));
+        } else {
+            assert_eq!((error_of(&world, id).code, received), (ErrorCode::Timeout, 40_000));
+        }
+    }
 }

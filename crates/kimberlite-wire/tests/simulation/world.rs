@@ -67,6 +67,8 @@ pub struct World {
     pub reject: Option<ErrorCode>,
     /// The server sends more than it was granted.
     pub lies: bool,
+    /// Callers take what comes without granting more.
+    pub grants_nothing: bool,
     links: HashMap<ConnectionId, Link>,
     events: BTreeMap<(u64, u64), Event>,
     next_event: u64,
@@ -104,6 +106,7 @@ impl World {
             log_ids: HashMap::new(),
             reject: None,
             lies: false,
+            grants_nothing: false,
             links: HashMap::new(),
             events: BTreeMap::new(),
             next_event: 0,
@@ -366,7 +369,9 @@ impl World {
         let started = self.calls.get_mut(&id).unwrap();
         assert!(started.answered && started.result.is_none(), "chunks lie between answer and end");
         started.chunks.push(payload);
-        self.session.grant(id, bytes);
+        if !self.grants_nothing {
+            self.session.grant(id, bytes);
+        }
     }
 
     fn ended(&mut self, id: CallId, result: Result<Option<Answer>, Error>) {
