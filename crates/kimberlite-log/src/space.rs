@@ -22,7 +22,7 @@ const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 /// Each segment may be so many times larger than the one before, up to the full size.
 const GROWTH: u64 = 4;
 /// How much is filled at once where the thread has fallen behind.
-const GROW_BYTES: u64 = 4 << 20;
+const GROW_BYTES: u64 = 8 << 20;
 
 /// Why there is no room.
 #[derive(Debug)]
@@ -232,7 +232,8 @@ impl Space {
 }
 
 /// Fills from `from` up to `least`, and some way further towards `size` where there is space; tells
-/// how far.
+/// how far. Zeroes and not mere room even for large groups: taking the room alone measured no
+/// faster with groups of 8 MiB, and much slower with those of 1 MiB.
 fn fill(file: &dyn DiskFile, from: u64, least: u64, size: u64) -> io::Result<u64> {
     let generous = least.max(size.min(from + GROW_BYTES));
     match zero_fill(file, from, generous) {
