@@ -46,6 +46,18 @@ const NEEDS: &[Need] = &[
         present: || header("cjson/cJSON.h"),
     },
     Need {
+        what: "Clang, for the sanitizers",
+        package: "clang",
+        parts: &[Part::C],
+        present: || exists("clang") || exists("clang-14"),
+    },
+    Need {
+        what: "Clang's sanitizers",
+        package: "libclang-rt-dev",
+        parts: &[Part::C],
+        present: sanitizers,
+    },
+    Need {
         what: "Valgrind",
         package: "valgrind",
         parts: &[Part::C],
@@ -72,6 +84,17 @@ fn header(name: &str) -> bool {
     let mut compiler = command(sdk::cc(), ["-E", "-x", "c", "-include", name, "-"]);
     compiler.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     compiler.status().is_ok_and(|status| status.success())
+}
+
+/// Whether Clang, where it is there at all, can link a program with its sanitizers.
+fn sanitizers() -> bool {
+    let Some(clang) = ["clang", "clang-14"].into_iter().find(|name| exists(name)) else {
+        return false;
+    };
+    quiet(&mut command(clang, ["-print-runtime-dir"])).is_ok_and(|folder| {
+        let entries = std::fs::read_dir(folder.trim()).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("asan"))
+    })
 }
 
 /// Installs what these parts lack, where apt-get is there and may; else the error lists it.
