@@ -107,9 +107,11 @@ impl ProducerTable {
     }
 
     /// What to send as `acked_below` with a repeat: nothing is said about a producer that was let
-    /// go or belongs to someone else.
+    /// go or belongs to someone else, and never that the repeat's own outcome is known: whoever
+    /// asks again wants it told.
     pub fn acked_below(&self, key: AppendKey) -> u64 {
-        if self.producer_id == Some(key.producer_id) { self.acked_below } else { 0 }
+        let in_use = self.producer_id == Some(key.producer_id);
+        if in_use { self.acked_below.min(key.sequence) } else { 0 }
     }
 
     /// The outcome is known, or the append was never sent and never will be. Repeats are harmless.
