@@ -253,3 +253,28 @@ fn allocate(file: &File, len: u64) -> io::Result<()> {
 fn allocate(_file: &File, _len: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Many parts, more than the system takes in one call and some of them empty, arrive as one
+    /// run of bytes at their position.
+    #[test]
+    fn parts_are_written_one_after_the_other() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let disk = FsDisk::new(folder.path());
+        let file = disk.create("file")?;
+        let bytes: Vec<u8> = (0..50_000u32).map(|i| (i % 251) as u8).collect();
+        let mut parts: Vec<&[u8]> = bytes.chunks(17).collect();
+        parts.insert(0, &[]);
+        parts.insert(1500, &[]);
+        parts.push(&[]);
+        file.write_parts_at(1000, &parts)?;
+        let mut read = vec![1; 60_000];
+        assert_eq!(file.read_at(0, &mut read)?, 51_000);
+        assert!(read[..1000].iter().all(|byte| *byte == 0));
+        assert_eq!(&read[1000..51_000], &bytes[..]);
+        file.write_parts_at(0, &[&[], &[]])
+    }
+}

@@ -100,8 +100,10 @@ impl Preparer {
         let mut state = self.shared.lock();
         state.wanted = true;
         state.target = 0;
-        while state.busy {
-            state = self.shared.wait(state);
+        // A thread that has ended in the middle of a step will never give the spare back.
+        while state.busy && self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            let waited = self.shared.changed.wait_timeout(state, Duration::from_millis(100));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.wanted = false;
         state.spare.take()
