@@ -108,16 +108,22 @@ proptest! {
 
     /// Shows that bytes that look like lengths and small numbers do no harm.
     #[test]
-    fn mostly_zero(bytes in prop::collection::vec(prop_oneof![8 => Just(0u8), 1 => 1u8..9, 1 => any::<u8>()], 0..400)) {
+    fn mostly_zero(
+        bytes in prop::collection::vec(prop_oneof![8 => Just(0), 2 => any::<u8>()], 0..400),
+    ) {
         with_checksums(bytes).iter().for_each(|bytes| decode_everything(bytes));
     }
 
     /// Shows that messages with a byte changed or their end cut off do no harm.
     #[test]
-    fn damaged_messages(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
+    fn damaged_messages(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in any::<prop::sample::Index>(),
+    ) {
         let query = Request::Query(QueryRequest {
             sql: "SELECT 1".into(),
-            params: vec![Value::Null, Value::String("x".into()), Value::Bytes(vec![1]), Value::Bool(true)],
+            params: vec![Value::Null, Value::String("x".into()), Value::Bytes(vec![1])],
             ..Default::default()
         });
         let list = Response::ListStreams(ListStreamsResponse {

@@ -83,11 +83,15 @@ proptest! {
     /// adding them.
     #[test]
     fn torn_anywhere(
-        frames in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..50), 0usize..300), 1..6),
+        bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 1..6),
+        payload_len in 0usize..60,
         cuts in prop::collection::vec(1usize..120, 1..10),
         in_place in any::<bool>(),
     ) {
         let payload = vec![7; 300];
+        // Each payload has another length.
+        let lens = (1..).map(|times| times * payload_len);
+        let frames: Vec<(Vec<u8>, usize)> = bodies.into_iter().zip(lens).collect();
         let sent: Vec<u8> =
             frames.iter().flat_map(|(body, len)| frame(body, &payload[..*len])).collect();
         let mut decoder = FrameDecoder::new(400);

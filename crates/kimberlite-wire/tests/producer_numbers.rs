@@ -11,7 +11,7 @@ fn number(table: &mut ProducerTable) -> (AppendKey, u64) {
     }
 }
 
-/// Shows that numbers count from 1, and that acked_below follows the oldest one that is not settled.
+/// Shows that numbers count from 1, and that acked_below follows the oldest that is not settled.
 #[test]
 fn acked_below_follows_the_oldest() {
     let mut table = ProducerTable::new();

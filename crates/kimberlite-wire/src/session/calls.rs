@@ -176,9 +176,9 @@ impl Session {
         }
     }
 
-    /// Asks for a producer, unless that is under way or appends of an expired one are.
+    /// Asks for a producer, unless that is under way.
     pub(super) fn open_producer(&mut self, now_ms: u64) {
-        if self.opening.is_some() || !self.expired_in_flight.is_empty() {
+        if self.opening.is_some() {
             return;
         }
         let call = Call {
@@ -208,7 +208,7 @@ impl Session {
                 self.delayed.remove(&(at_ms, id));
             }
             Place::Sent { connection, request_id } => {
-                self.landed(id, lane);
+                self.landed(lane);
                 if let Some(link) = self.connections.get_mut(&connection) {
                     link.abandon(request_id);
                     self.dirty.insert(connection);
@@ -218,10 +218,9 @@ impl Session {
     }
 
     /// A call that was sent is no longer under way.
-    pub(super) fn landed(&mut self, id: CallId, lane: Option<u64>) {
+    pub(super) fn landed(&mut self, lane: Option<u64>) {
         if let Some(stream_id) = lane {
             self.lanes.landed(stream_id);
-            self.expired_in_flight.remove(&id);
         }
     }
 
@@ -332,14 +331,7 @@ impl Session {
         let (Some(key), lost) = (call.key.take(), call.copy_lost) else {
             return;
         };
-        if self.producers.expired(key.producer_id) {
-            // Those under way will be answered alike. Until then no later append may pass them.
-            let of_same = |call: &CallState| {
-                matches!(call.place, Place::Sent { .. })
-                    && call.key.is_some_and(|other| other.producer_id == key.producer_id)
-            };
-            self.expired_in_flight = self.calls_where(of_same).into_iter().collect();
-        }
+        self.producers.expired(key.producer_id);
         if lost {
             self.fail(id, error);
         } else {
@@ -386,7 +378,7 @@ impl Session {
         let (answered, may_repeat) =
             (call.answered, call.request.operation().sent_twice() != SentTwice::No);
         call.start_over();
-        self.landed(id, lane);
+        self.landed(lane);
         if answered {
             let detail = format!("The connection was lost within the answer: {}", why.detail);
             self.fail(id, Error::new(ErrorCode::ClusterUnavailable, detail));

@@ -15,6 +15,9 @@ pub(super) struct Lane {
     pub(super) in_flight: usize,
     /// Where those under way went.
     pub(super) connection: Option<ConnectionId>,
+    /// Whose numbers those under way have. Another producer's have to wait: were this one's refused
+    /// because it has expired, they would be overtaken.
+    pub(super) producer_id: u64,
     /// Nothing is sent before this time: the server had no room.
     pub(super) held_until_ms: u64,
     queued: bool,
@@ -52,11 +55,18 @@ impl Lanes {
     }
 
     /// An append was sent.
-    pub(super) fn sent(&mut self, stream_id: u64, call: CallId, connection: ConnectionId) {
+    pub(super) fn sent(
+        &mut self,
+        stream_id: u64,
+        call: CallId,
+        connection: ConnectionId,
+        producer_id: u64,
+    ) {
         let lane = self.lanes.entry(stream_id).or_default();
         lane.waiting.remove(&call);
         lane.in_flight += 1;
         lane.connection = Some(connection);
+        lane.producer_id = producer_id;
     }
 
     /// An append is no longer under way.

@@ -64,8 +64,6 @@ pub struct Session {
     producers: ProducerTable,
     /// The session's own call for a producer.
     opening: Option<CallId>,
-    /// Appends under way of a producer that has expired.
-    expired_in_flight: BTreeSet<CallId>,
 
     connections: BTreeMap<ConnectionId, Connection>,
     next_connection: u64,
@@ -107,7 +105,6 @@ impl Session {
             connects: BTreeMap::new(),
             producers: ProducerTable::new(),
             opening: None,
-            expired_in_flight: BTreeSet::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
             usable: Vec::new(),

@@ -149,7 +149,7 @@ impl Session {
         if let Some(call) = self.calls.get_mut(&id.0) {
             call.place = Place::Nowhere;
             let lane = call.lane();
-            self.landed(id, lane);
+            self.landed(lane);
         }
     }
 

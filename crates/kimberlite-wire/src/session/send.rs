@@ -1,9 +1,10 @@
 //! What is sent when, and where.
 
 use super::Session;
-use super::calls::{CallState, Place};
+use super::calls::Place;
 use super::connection::{Connection, Pending, Phase};
 use super::types::{CallId, ConnectionId};
+use crate::error::AppendKey;
 use crate::generated::Request;
 use crate::producer::Take;
 
@@ -91,11 +92,16 @@ impl Session {
             Some(link) if link.phase == Phase::Ready => return Turn::Busy,
             _ => return Turn::Rest,
         }
-        if !self.number(id) {
-            return Turn::Starved;
+        let producer_id = self.producer_of(id);
+        if bound.is_some() && producer_id.is_some_and(|producer_id| producer_id != lane.producer_id)
+        {
+            return Turn::Rest;
         }
+        let Some(key) = self.number(id) else {
+            return Turn::Starved;
+        };
         if self.send(id, connection, now_ms) {
-            self.lanes.sent(stream_id, id, connection);
+            self.lanes.sent(stream_id, id, connection, key.producer_id);
         }
         Turn::Progress
     }
@@ -107,25 +113,31 @@ impl Session {
         self.usable.get(index as usize).copied()
     }
 
-    /// Gives an append its number and the newest word on what is settled. False: there is none.
-    fn number(&mut self, id: CallId) -> bool {
-        let Some(CallState { request: Request::Append(append), key, .. }) =
-            self.calls.get_mut(&id.0)
-        else {
-            return true;
+    /// Whose number an append has, or would get.
+    fn producer_of(&self, id: CallId) -> Option<u64> {
+        let key = self.calls.get(&id.0).and_then(|call| call.key);
+        key.map(|key| key.producer_id).or(self.producers.producer_id())
+    }
+
+    /// An append's number, given now where it has none, with the newest word on what is settled.
+    /// `None`: there is none to have.
+    fn number(&mut self, id: CallId) -> Option<AppendKey> {
+        let call = self.calls.get_mut(&id.0)?;
+        let Request::Append(append) = &mut call.request else {
+            return None;
         };
-        if key.is_none() {
-            let Take::Number { key: taken, .. } = self.producers.take() else {
-                return false;
-            };
-            *key = Some(taken);
-            append.producer_id = taken.producer_id;
-            append.sequence = taken.sequence;
-        }
-        if let Some(key) = *key {
-            append.acked_below = self.producers.acked_below(key);
-        }
-        true
+        let key = match call.key {
+            Some(key) => key,
+            None => match self.producers.take() {
+                Take::Number { key, .. } => key,
+                Take::Wait | Take::Open => return None,
+            },
+        };
+        call.key = Some(key);
+        append.producer_id = key.producer_id;
+        append.sequence = key.sequence;
+        append.acked_below = self.producers.acked_below(key);
+        Some(key)
     }
 
     /// Sends a call, which was taken from its queue. False: it ended instead.

@@ -64,7 +64,8 @@ pub struct Call {
     pub request: Request,
     /// An append's packed events; else empty.
     pub payload: Bytes,
-    /// When the call must be done, in the driver's monotonic milliseconds.
+    /// When the call must be done, in the driver's monotonic milliseconds; `u64::MAX` for a stream
+    /// without end, whose owner minds its time by itself.
     pub deadline_ms: u64,
     /// How its answer is handed over.
     pub kind: CallKind,

@@ -178,6 +178,23 @@ fn expiring_producers() {
     simulate_all(2_000_000, faults);
 }
 
+/// Shows that nothing is doubled or reordered where all of it happens at once.
+#[test]
+fn everything_at_once() {
+    let faults = Faults {
+        dial_fails: 150,
+        dial_hangs: 20,
+        cut: 15,
+        overloaded: 20,
+        unavailable: 15,
+        silent: 5,
+        expire: 5,
+        goaway: 5,
+        cancel: 20,
+    };
+    simulate_all(3_000_000, faults);
+}
+
 /// Shows that without faults every call succeeds over one producer, in order.
 #[test]
 fn a_quiet_day() {
