@@ -130,8 +130,9 @@ int main(int argc, char **argv) {
 
   /* The same question, as of the moment of the first append. */
   check("query_at", kmb_client_query_at(client, sql, &patient, 1, before, &result), NULL);
-  printf("sql as of position %" PRIu64 ":\n", before);
-  print_rows("sql then", result);
+  char label[64];
+  snprintf(label, sizeof label, "sql as of position %" PRIu64, before);
+  print_rows(label, result);
 
   KmbVerification found;
   check("verify", kmb_verify(client, visits, NULL, &found, &detail), detail);

@@ -77,7 +77,7 @@ type Program = (&'static str, Box<dyn Fn() -> Command>);
 fn programs(root: &Path) -> Result<Vec<Program>, String> {
     let rust = target(root).join("debug/examples/quickstart");
     step("compiling examples/c/quickstart.c");
-    let c = compile_c(root, &root.join("examples/c/quickstart.c"), "quickstart", &[])?;
+    let c = compile_c(root, &[root.join("examples/c/quickstart.c")], "quickstart", &[])?;
     step("preparing Python");
     python::command(root)?;
     let source = root.join("examples/python/quickstart.py");

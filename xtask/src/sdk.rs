@@ -37,9 +37,9 @@ impl Sdk {
                 Ok(command)
             }
             Sdk::C => {
-                let source = root.join("crates/kimberlite-ffi/tests/c/scenarios.c");
-                let mut command =
-                    Command::new(compile_c(root, &source, "c-scenarios", &["-lcjson"])?);
+                let sources = c_runner_sources(root)?;
+                let program = compile_c(root, &sources, "c-scenarios", &["-lcjson", "-lm"])?;
+                let mut command = Command::new(program);
                 command.arg(file);
                 Ok(command)
             }
@@ -93,18 +93,48 @@ pub fn cc() -> String {
     std::env::var("CC").ok().or_else(|| usual().map(String::from)).unwrap_or_else(|| "cc".into())
 }
 
-/// Compiles one C program against the C library and returns its path.
-pub fn compile_c(root: &Path, source: &Path, name: &str, more: &[&str]) -> Result<PathBuf, String> {
+/// The C runner's files: scenario*.c beside the C tests.
+fn c_runner_sources(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let folder = root.join("crates/kimberlite-ffi/tests/c");
+    let entries = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut sources: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.starts_with("scenario") && name.ends_with(".c")
+        })
+        .map(|entry| entry.path())
+        .collect();
+    sources.sort();
+    Ok(sources)
+}
+
+/// Compiles a C program against the C library and returns its path.
+pub fn compile_c(
+    root: &Path,
+    sources: &[PathBuf],
+    name: &str,
+    more: &[&str],
+) -> Result<PathBuf, String> {
     let library = build_library(root)?;
     let folder = target(root).join("c");
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let program = folder.join(name);
     let mut command = Command::new(cc());
     command
-        .args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O1", "-g", "-Wall", "-Wextra", "-Werror"])
+        .args([
+            "-std=c11",
+            "-D_GNU_SOURCE",
+            "-O1",
+            "-g",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+        ])
         .arg("-I")
         .arg(root.join("crates/kimberlite-ffi"))
-        .arg(source)
+        .args(sources)
         .arg("-o")
         .arg(&program)
         .arg("-L")
