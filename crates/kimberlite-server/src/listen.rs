@@ -1,5 +1,6 @@
 //! Binds the addresses, after a look at whether they are safe to listen on.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use kimberlite_wire::{DEFAULT_PORT, Error};
@@ -91,6 +92,7 @@ pub(crate) fn bind(endpoints: &[Endpoint]) -> Result<Vec<TcpSocket>, Error> {
         let mut port = None;
         for (number, address) in endpoint.addresses.iter().enumerate() {
             let mut address = *address;
+            let fixed = address.port() != 0;
             if let (0, Some(port)) = (address.port(), port) {
                 address.set_port(port);
             }
@@ -99,7 +101,9 @@ pub(crate) fn bind(endpoints: &[Endpoint]) -> Result<Vec<TcpSocket>, Error> {
                     port.get_or_insert(bound);
                     sockets.push(socket);
                 }
-                Err(error) if number == 0 => {
+                // Where another program has the port on the other loopback address, clients of
+                // `localhost` would reach that one.
+                Err(error) if number == 0 || (fixed && error.kind() == ErrorKind::AddrInUse) => {
                     let text = &endpoint.text;
                     let detail = format!("listen {text:?}: {address} cannot be bound: {error}");
                     return Err(Error::invalid(detail));

@@ -372,6 +372,14 @@ fn what_is_in_use_is_named() {
     let output = run(&["--dev-token", TOKEN, "--memory", "--listen", &address]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(&address), "{}", text(&output.stderr));
+    // `localhost` is both loopback addresses, or another program would answer on one of them.
+    if let Ok(other) = std::net::TcpListener::bind("[::1]:0") {
+        let port = other.local_addr().unwrap().port();
+        let listen = format!("localhost:{port}");
+        let output = run(&["--dev-token", TOKEN, "--memory", "--listen", &listen]);
+        let error = text(&output.stderr);
+        assert!(error.contains(&format!("[::1]:{port}")), "{error}");
+    }
     let data = folder.path().join("kimberlite-data");
     let output = run(&[
         "--dev-token",

@@ -38,6 +38,8 @@ const READ_BYTES: (usize, usize) = (16 << 10, 256 << 10);
 const LARGE_FRAME_BYTES: usize = 128 << 10;
 /// How long a connection waits for room for a large frame before it looks again.
 const ROOM_RETRY: Duration = Duration::from_millis(10);
+/// How often answers are looked for before what is there is written.
+const GATHER_ROUNDS: usize = 32;
 /// After this much was moved the task lets others run.
 const TURN_BYTES: usize = 2 << 20;
 /// A connection that was quiet this long gives its receive buffer back.
@@ -184,7 +186,15 @@ impl Connection {
 
     /// One round of everything; tells whether another may find something to do.
     fn turn(&mut self, cx: &mut Context<'_>, moved: &mut usize) -> io::Result<bool> {
-        let mut progress = self.poll_woken(cx);
+        let mut progress = false;
+        // The engine answers the requests of a group one after the other: looking again gathers
+        // their answers into one write. One that is alone leaves at once.
+        for _ in 0..GATHER_ROUNDS {
+            if !self.poll_woken(cx) {
+                break;
+            }
+            progress = true;
+        }
         let received = self.poll_receive(cx)?;
         if received > 0 {
             self.last_read = Instant::now();
