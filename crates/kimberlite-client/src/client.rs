@@ -18,6 +18,7 @@ use crate::door::Door;
 use crate::page::Page;
 use crate::pages::Pages;
 use crate::query::{QueryResult, RowCursor};
+use crate::stop::Stop;
 use crate::subscription::Subscription;
 
 /// The id of a stream within its tenant.
@@ -107,7 +108,21 @@ impl Client {
         events: EventBatch,
         options: &CallOptions,
     ) -> Result<Appended, Error> {
-        self.append_as(None, stream, expected, events, options).await
+        self.append_as(None, stream, expected, events, options, None).await
+    }
+
+    /// [`Client::append`], or with a key [`Client::append_with_key`], which `stop` can cancel so that
+    /// the error still tells whether the append was sent, and the key that settles it.
+    pub async fn append_until(
+        &self,
+        stop: &Stop,
+        key: Option<AppendKey>,
+        stream: StreamId,
+        expected: ExpectedOffset,
+        events: EventBatch,
+        options: &CallOptions,
+    ) -> Result<Appended, Error> {
+        self.append_as(key, stream, expected, events, options, Some(stop)).await
     }
 
     /// Settles an append whose outcome is unknown: the same events again with its key append them
@@ -120,7 +135,7 @@ impl Client {
         events: EventBatch,
         options: &CallOptions,
     ) -> Result<Appended, Error> {
-        self.append_as(Some(key), stream, expected, events, options).await
+        self.append_as(Some(key), stream, expected, events, options, None).await
     }
 
     async fn append_as(
@@ -130,6 +145,7 @@ impl Client {
         expected: ExpectedOffset,
         events: EventBatch,
         options: &CallOptions,
+        stop: Option<&Stop>,
     ) -> Result<Appended, Error> {
         let request = Request::Append(AppendRequest {
             stream_id: stream.0,
@@ -140,7 +156,7 @@ impl Client {
             count: events.count(),
             payload_crc: events.crc(),
         });
-        let answer = self.door.collect(request, events.payload().clone(), options).await?;
+        let answer = self.door.append(request, events.payload().clone(), options, stop).await?;
         match answer.body {
             Response::Append(body) => Ok(Appended {
                 first_offset: body.first_offset,

@@ -15,6 +15,7 @@ use crate::deadlines::Timer;
 use crate::embedded::{Local, LocalPull};
 use crate::process;
 use crate::remote::{Remote, RemoteGranter, RemotePull};
+use crate::stop::Stop;
 
 /// The longest deadline of a call: a day, as the options allow.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
@@ -85,12 +86,23 @@ impl Door {
         payload: Bytes,
         options: &CallOptions,
     ) -> Result<Answer, Error> {
+        self.append(request, payload, options, None).await
+    }
+
+    /// The same, which `stop` can cancel: made for appends, whose error then tells the key.
+    pub(crate) async fn append(
+        &self,
+        request: Request,
+        payload: Bytes,
+        options: &CallOptions,
+        stop: Option<&Stop>,
+    ) -> Result<Answer, Error> {
         process::check()?;
         let timeout = Duration::from_millis(self.timeout_ms(options)?);
         match &self.way {
-            Way::Remote(remote) => remote.collect(request, payload, timeout).await,
+            Way::Remote(remote) => remote.collect(request, payload, timeout, stop).await,
             #[cfg(feature = "embedded")]
-            Way::Local(local) => local.collect(request, payload, timeout).await,
+            Way::Local(local) => local.collect(request, payload, timeout, stop).await,
         }
     }
 

@@ -25,6 +25,7 @@ pub mod process;
 mod query;
 mod remote;
 pub mod runtime;
+mod stop;
 mod subscription;
 mod verify;
 
@@ -41,5 +42,6 @@ pub use page::{Page, trim_page_pool};
 pub use pages::Pages;
 pub use park::block_on;
 pub use query::{QueryResult, Row, RowCursor};
+pub use stop::Stop;
 pub use subscription::Subscription;
 pub use verify::{VerifiedHead, genesis_of, verify_blocks};

@@ -1,4 +1,4 @@
-//! What the client does to its process: threads, runtimes, forks.
+//! The client and its caller's runtime: it needs none, and minds none.
 
 mod common;
 
@@ -6,34 +6,6 @@ use std::time::Duration;
 
 use common::{NONE, config, connect, events, memory, server, stream};
 use kimberlite_client::{Client, ErrorCode, ExpectedOffset, block_on};
-
-/// How many threads of the process have this name.
-#[cfg(target_os = "linux")]
-fn threads_named(name: &str) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("the kernel tells");
-    let names = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("comm")));
-    names.flatten().filter(|comm| comm.trim() == name).count()
-}
-
-/// However many clients there are, two threads serve them; name lookups leave nothing behind.
-#[cfg(target_os = "linux")]
-#[test]
-fn two_threads_serve_all_clients() {
-    let server = server();
-    let clients: Vec<_> = (0..20).map(|_| connect(&server)).collect();
-    let port = server.local_addr().port();
-    let mut by_name = config(&server);
-    by_name.addresses = vec![format!("localhost:{port}")];
-    let named = kimberlite_client::blocking::Client::connect(by_name).expect("connects");
-    let _subscriptions: Vec<_> = clients
-        .iter()
-        .map(|client| client.subscribe(stream(client, "s"), 0, &NONE).expect("subscribes"))
-        .collect();
-    assert_eq!(threads_named("kimberlite-io"), 2);
-    named.close(5_000).expect("it closes");
-    std::thread::sleep(Duration::from_millis(1_500));
-    assert_eq!(threads_named("kimberlite-dns"), 0);
-}
 
 /// The blocking client works on a thread of a runtime, where most blocking clients panic.
 #[test]

@@ -1,6 +1,7 @@
 //! Appends at an engine, numbered like remote ones, so that an append whose outcome the caller did
 //! not wait for can be settled by its key.
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +11,7 @@ use kimberlite_wire::session::Answer;
 use kimberlite_wire::{
     AppendKey, AppendRequest, Error, ErrorCode, OpenProducerRequest, Request, Response,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as FairMutex, MutexGuard as Turn, Notify};
 
 use super::Local;
 use super::calls::Limit;
@@ -21,6 +22,9 @@ pub(super) struct Numbers {
     table: Mutex<Table>,
     /// Some number was settled, or a producer opened.
     changed: Notify,
+    /// Appends take turns until the engine has them, so that those which wait for a number keep
+    /// the order in which they were called.
+    turn: FairMutex<()>,
 }
 
 #[derive(Default)]
@@ -70,7 +74,7 @@ impl Local {
         &self,
         request: AppendRequest,
         payload: Bytes,
-        limit: &Limit,
+        limit: &Limit<'_>,
     ) -> Result<Answer, Error> {
         if request.producer_id != 0 {
             let AppendRequest { producer_id, sequence, .. } = request;
@@ -79,9 +83,10 @@ impl Local {
             return self.append_once(request, key, acked_below, payload, limit).await;
         }
         loop {
+            let turn = self.calls.bounded(self.numbers.turn.lock(), limit).await?;
             let (key, acked_below) = self.number(limit).await?;
             let once = self.append_once(request.clone(), key, acked_below, payload.clone(), limit);
-            match once.await {
+            match in_turn(turn, once).await {
                 // Nothing else carried this number, so that the append certainly did not happen.
                 Err(e) if e.code == ErrorCode::ProducerExpired => {
                     self.numbers.change(|table| {
@@ -99,7 +104,7 @@ impl Local {
         key: AppendKey,
         acked_below: u64,
         payload: Bytes,
-        limit: &Limit,
+        limit: &Limit<'_>,
     ) -> Result<Answer, Error> {
         let again = request.producer_id != 0;
         request.producer_id = key.producer_id;
@@ -120,7 +125,7 @@ impl Local {
     }
 
     /// A number, as soon as there is one to have.
-    async fn number(&self, limit: &Limit) -> Result<(AppendKey, u64), Error> {
+    async fn number(&self, limit: &Limit<'_>) -> Result<(AppendKey, u64), Error> {
         loop {
             let mut changed = pin!(self.numbers.changed.notified());
             changed.as_mut().enable();
@@ -132,7 +137,7 @@ impl Local {
         }
     }
 
-    async fn open_producer(&self, limit: &Limit) -> Result<(), Error> {
+    async fn open_producer(&self, limit: &Limit<'_>) -> Result<(), Error> {
         let mut opening = Opening { numbers: &self.numbers, producer_id: None };
         let request = Request::OpenProducer(OpenProducerRequest {});
         match self.ask(request, Bytes::new(), limit).await?.body {
@@ -141,6 +146,18 @@ impl Local {
         }
         Ok(())
     }
+}
+
+/// Runs an append and passes the turn on after its first step, by which the engine has queued it.
+async fn in_turn<T>(turn: Turn<'_, ()>, append: impl Future<Output = T>) -> T {
+    let mut turn = Some(turn);
+    let mut append = pin!(append);
+    poll_fn(|context| {
+        let polled = append.as_mut().poll(context);
+        turn = None;
+        polled
+    })
+    .await
 }
 
 /// Whether an append that ended so may have been carried out. A refusal says that it was not; one

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::deadlines::Timer;
+use crate::stop::{Stop, cancelled};
 
 /// A client's pending calls.
 #[derive(Default)]
@@ -43,7 +44,7 @@ impl Calls {
     pub(super) async fn bounded<T>(
         self: &Arc<Calls>,
         future: impl Future<Output = T>,
-        limit: &Limit,
+        limit: &Limit<'_>,
     ) -> Result<T, Error> {
         let mut future = std::pin::pin!(future);
         let mut entry = Entry::new(Arc::clone(self));
@@ -51,6 +52,9 @@ impl Calls {
         std::future::poll_fn(move |context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
+            }
+            if limit.stop.is_some_and(|stop| stop.poll(context).is_ready()) {
+                return Poll::Ready(Err(cancelled()));
             }
             if let Err(e) = entry.register(context) {
                 return Poll::Ready(Err(e));
@@ -63,16 +67,21 @@ impl Calls {
 
 /// When a call must be done, and how its error says so.
 #[derive(Clone, Copy)]
-pub(super) struct Limit {
+pub(super) struct Limit<'a> {
     pub(super) deadline: Instant,
     timeout: Duration,
     operation: &'static str,
+    stop: Option<&'a Stop>,
 }
 
-impl Limit {
-    pub(super) fn new(operation: &'static str, timeout: Duration) -> Limit {
+impl<'a> Limit<'a> {
+    pub(super) fn new(
+        operation: &'static str,
+        timeout: Duration,
+        stop: Option<&'a Stop>,
+    ) -> Limit<'a> {
         // Timeouts are at most a day.
-        Limit { deadline: Instant::now() + timeout, timeout, operation }
+        Limit { deadline: Instant::now() + timeout, timeout, operation, stop }
     }
 
     pub(super) fn left(&self) -> Duration {

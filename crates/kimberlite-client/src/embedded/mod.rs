@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::deadlines::sleep;
 use crate::offload::offload;
 use crate::process;
+use crate::stop::Stop;
 
 /// A chunk of an answer is asked for with at most this many bytes: what stays in a core's cache
 /// between the engine's copy and the reader's.
@@ -45,7 +46,7 @@ impl Local {
         address: EmbeddedAddress,
     ) -> Result<Arc<Local>, Error> {
         let timeout = Duration::from_millis(config.options.connect_timeout_ms);
-        let limit = Limit::new("opening the database", timeout);
+        let limit = Limit::new("opening the database", timeout, None);
         let (tenant_id, max_response_bytes) = (config.tenant_id, config.options.max_response_bytes);
         let deadline = limit.deadline;
         let opened = offload("kimberlite-open", move || {
@@ -96,8 +97,9 @@ impl Local {
         request: Request,
         payload: Bytes,
         timeout: Duration,
+        stop: Option<&Stop>,
     ) -> Result<Answer, Error> {
-        let limit = Limit::new(request.operation().name(), timeout);
+        let limit = Limit::new(request.operation().name(), timeout, stop);
         loop {
             let outcome = match request.clone() {
                 Request::Append(append) => self.append(append, payload.clone(), &limit).await,
@@ -112,7 +114,7 @@ impl Local {
 
     /// Waits before the engine is asked again; gives up with its refusal where the deadline comes
     /// first.
-    async fn pause(&self, refusal: Error, limit: &Limit) -> Result<(), Error> {
+    async fn pause(&self, refusal: Error, limit: &Limit<'_>) -> Result<(), Error> {
         let pause = Duration::from_millis(u64::from(refusal.retry_after_ms).max(RETRY_MS));
         if pause >= limit.left() {
             return Err(refusal);
@@ -120,7 +122,7 @@ impl Local {
         self.calls.bounded(sleep(pause), limit).await?
     }
 
-    async fn ask(&self, request: Request, payload: Bytes, limit: &Limit) -> Result<Answer, Error> {
+    async fn ask(&self, request: Request, payload: Bytes, limit: &Limit<'_>) -> Result<Answer, Error> {
         let (body, stream) = self.begin(request, payload, limit).await?;
         let mut chunks = Vec::new();
         let Some(mut stream) = stream else {
@@ -148,7 +150,7 @@ impl Local {
         &self,
         request: Request,
         payload: Bytes,
-        limit: &Limit,
+        limit: &Limit<'_>,
     ) -> Result<(Response, Option<Box<dyn PayloadStream>>), Error> {
         let future = self.engine()?.handle(&self.session, request, payload, Some(limit.left()));
         let answer = self.calls.bounded(future, limit).await??;
@@ -161,7 +163,7 @@ impl Local {
         request: Request,
         timeout: Duration,
     ) -> Result<(Response, LocalPull), Error> {
-        let limit = Limit::new(request.operation().name(), timeout);
+        let limit = Limit::new(request.operation().name(), timeout, None);
         loop {
             match self.begin(request.clone(), Bytes::new(), &limit).await {
                 Err(e) if e.is_retryable() => self.pause(e, &limit).await?,
@@ -180,7 +182,7 @@ impl Local {
         let Some(lease) = self.lease().take() else {
             return Ok(());
         };
-        let limit = Limit::new("closing the database", timeout);
+        let limit = Limit::new("closing the database", timeout, None);
         let released = offload("kimberlite-close", move || drop(lease))?;
         let waiting = Arc::new(Calls::default());
         waiting

@@ -23,6 +23,7 @@ use crate::address::ServerAddress;
 use crate::config::Config;
 use crate::deadlines::Timer;
 use crate::process;
+use crate::stop::Stop;
 
 /// One client of a database behind sockets. Dropping it closes it.
 pub(crate) struct Remote {
@@ -56,12 +57,13 @@ impl Remote {
         request: Request,
         payload: Bytes,
         timeout: Duration,
+        stop: Option<&Stop>,
     ) -> Result<Answer, Error> {
         let pending = self.pending(|core, slot, now_ms| {
             let (deadline_ms, kind) = (deadline_ms(now_ms, timeout), CallKind::Collect);
             core.call(slot, Call { request, payload, deadline_ms, kind }, now_ms)
         });
-        let answer = pending.done().await?;
+        let answer = pending.done_or_stopped(stop).await?;
         answer.ok_or_else(|| Error::protocol("the answer ended without a body"))
     }
 
@@ -164,9 +166,22 @@ struct Pending {
 }
 
 impl Pending {
-    async fn done(mut self) -> Result<Option<Answer>, Error> {
+    async fn done(self) -> Result<Option<Answer>, Error> {
+        self.done_or_stopped(None).await
+    }
+
+    /// The end of the call; where it is stopped, the session says how it ended.
+    async fn done_or_stopped(mut self, stop: Option<&Stop>) -> Result<Option<Answer>, Error> {
         let slot = Arc::clone(&self.slot);
-        let done = std::future::poll_fn(|context| slot.poll_done(context)).await;
+        let mut stop = stop;
+        let done = std::future::poll_fn(|context| {
+            if stop.is_some_and(|stop| stop.poll(context).is_ready()) {
+                stop = None;
+                self.driver.drive(|core, now_ms| core.cancel(self.id, now_ms));
+            }
+            slot.poll_done(context)
+        })
+        .await;
         self.ended = true;
         done
     }
