@@ -21,7 +21,7 @@ from kimberlite import (
     KimberliteError,
     StreamId,
     TimedOutError,
-    _queues,
+    _loops,
 )
 
 
@@ -31,7 +31,7 @@ def run(test: Callable[[AsyncClient, StreamId], Awaitable[None]]) -> None:
     async def main() -> None:
         async with await AsyncClient.connect(["memory:"], 1) as client:
             await test(client, await client.create_stream("events", DataClass.NON_PHI))
-        assert not _queues._loops
+        assert not _loops._loops
 
     asyncio.run(main())
 
@@ -141,7 +141,7 @@ def test_cancelling_a_task_cancels_its_call() -> None:
         assert page is not None
         assert page.payloads() == [b"after"]
         subscription.close()
-        queue = _queues.loop_queue()
+        queue = _loops.loop_queue()
         for _ in range(100):
             if not queue._pending:
                 break
@@ -217,12 +217,12 @@ def test_several_loops_in_a_row_and_side_by_side() -> None:
 
     for _ in range(5):
         asyncio.run(both())
-    assert not _queues._loops
+    assert not _loops._loops
 
 
 def test_loops_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a loop cannot watch descriptors, the library's callback wakes it."""
-    monkeypatch.setattr(_queues, "_can_watch", lambda _loop: False)
+    monkeypatch.setattr(_loops, "_can_watch", lambda _loop: False)
 
     async def test(client: AsyncClient, stream: StreamId) -> None:
         offsets = await asyncio.gather(*[client.append(stream, [b"x"]) for _ in range(200)])

@@ -9,8 +9,9 @@ import ctypes
 import datetime
 import struct
 from array import array
+from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Union
+from typing import Any, Callable, Final, TypeVar, Union
 
 from kimberlite._generated import (
     AtKind,
@@ -21,7 +22,7 @@ from kimberlite._generated import (
     ValueType,
 )
 from kimberlite._native import FOREVER, check, quick, string_at, u64, utf8, waiting
-from kimberlite._queues import Completion, Operation
+from kimberlite._queues import Completion, Operation, adopted
 from kimberlite.types import (
     AppendKey,
     AppendResult,
@@ -35,6 +36,8 @@ from kimberlite.types import (
     Value,
     Verification,
 )
+
+T = TypeVar("T")
 
 ANY_OFFSET: Final = FOREVER
 """Append wherever the stream ends."""
@@ -102,12 +105,9 @@ def create_stream(
 
 
 def _decode_streams(completion: Completion) -> list[StreamInfo]:
-    try:
-        address, count, _ = _LIST.unpack(string_at(completion.result, _LIST.size))
-        raw = string_at(address, count * _STREAM.size) if count else b""
-        return [_stream_info(*row) for row in _STREAM.iter_unpack(raw)]
-    finally:
-        quick.kmb_stream_list_free(completion.result)
+    address, count, _ = _LIST.unpack(string_at(completion.result, _LIST.size))
+    raw = string_at(address, count * _STREAM.size) if count else b""
+    return [_stream_info(*row) for row in _STREAM.iter_unpack(raw)]
 
 
 def _stream_info(
@@ -184,14 +184,11 @@ def delete_tenant(client: int, tenant_id: int, call: bytes | None) -> Operation[
 
 
 def _decode_tenants(completion: Completion) -> list[int]:
-    try:
-        address, count, _ = _LIST.unpack(string_at(completion.result, _LIST.size))
-        ids = array("Q")
-        if count:
-            ids.frombytes(string_at(address, count * 8))
-        return ids.tolist()
-    finally:
-        quick.kmb_tenant_list_free(completion.result)
+    address, count, _ = _LIST.unpack(string_at(completion.result, _LIST.size))
+    ids = array("Q")
+    if count:
+        ids.frombytes(string_at(address, count * 8))
+    return ids.tolist()
 
 
 def list_tenants(client: int, call: bytes | None) -> Operation[list[int]]:
@@ -274,29 +271,22 @@ def open_producer(client: int, call: bytes | None) -> Operation[int]:
 # Reading.
 
 
-def take_page(address: int) -> Page:
-    """A page's bytes as Python's own; the library's are freed."""
-    try:
-        (count, first, data, data_len, _, lens_at, timestamps_at, next_offset, position) = (
-            _PAGE.unpack(string_at(address, _PAGE.size))
-        )
-        lens = array("I")
-        timestamps = array("Q")
-        if count:
-            lens.frombytes(string_at(lens_at, count * 4))
-            timestamps.frombytes(string_at(timestamps_at, count * 8))
-        payload = string_at(data, data_len) if data_len else b""
-        return Page(first, payload, lens, timestamps, next_offset, position)
-    finally:
-        quick.kmb_page_free(address)
-
-
 def _decode_page(completion: Completion) -> Page:
-    return take_page(completion.result)
+    """A page's bytes as Python's own."""
+    (count, first, data, data_len, _, lens_at, timestamps_at, next_offset, position) = _PAGE.unpack(
+        string_at(completion.result, _PAGE.size)
+    )
+    lens = array("I")
+    timestamps = array("Q")
+    if count:
+        lens.frombytes(string_at(lens_at, count * 4))
+        timestamps.frombytes(string_at(timestamps_at, count * 8))
+    payload = string_at(data, data_len) if data_len else b""
+    return Page(first, payload, lens, timestamps, next_offset, position)
 
 
 def _decode_optional_page(completion: Completion) -> Page | None:
-    return take_page(completion.result) if completion.result else None
+    return _decode_page(completion) if completion.result else None
 
 
 def read(
@@ -332,11 +322,8 @@ def read(
 
 
 def _decode_blocks(completion: Completion) -> bytes:
-    try:
-        address, size, _, _ = _BLOCKS.unpack(string_at(completion.result, _BLOCKS.size))
-        return string_at(address, size) if size else b""
-    finally:
-        quick.kmb_blocks_free(completion.result)
+    address, size, _, _ = _BLOCKS.unpack(string_at(completion.result, _BLOCKS.size))
+    return string_at(address, size) if size else b""
 
 
 def read_blocks(
@@ -352,53 +339,85 @@ def read_blocks(
     )
 
 
-def new_reader(
-    client: int, stream_id: int, from_offset: int, page_events: int, call: bytes | None
-) -> int:
-    """A reader's handle; asks nothing of the server yet."""
-    handle = ctypes.c_void_p()
-    detail = ctypes.c_void_p()
-    code = quick.kmb_reader_new(
-        client,
-        u64(stream_id, "stream_id"),
-        u64(from_offset, "from_offset"),
-        u64(page_events, "page_events"),
-        call,
-        ctypes.byref(handle),
-        ctypes.byref(detail),
-    )
-    check(code, detail)
-    return handle.value or 0
+class Reader:
+    """A walk over a stream's pages; closed when it is gone."""
+
+    def __init__(
+        self, client: int, stream_id: int, from_offset: int, page_events: int, call: bytes | None
+    ) -> None:
+        """Asks nothing of the server yet."""
+        self._handle = ctypes.c_void_p()
+        detail = ctypes.c_void_p()
+        code = quick.kmb_reader_new(
+            client,
+            u64(stream_id, "stream_id"),
+            u64(from_offset, "from_offset"),
+            u64(page_events, "page_events"),
+            call,
+            ctypes.byref(self._handle),
+            ctypes.byref(detail),
+        )
+        check(code, detail)
+
+    def next(self) -> Operation[Page | None]:
+        """The next page; None at the end."""
+        return Operation(
+            lambda queue, tag, operation, detail: quick.kmb_submit_reader_next(
+                self._handle, queue, tag, operation, detail
+            ),
+            _decode_optional_page,
+        )
+
+    def close(self, _close: Any = quick.kmb_reader_close) -> None:
+        """Ends the walk; a second time does nothing."""
+        if self._handle:
+            _close(self._handle, None)
+
+    __del__ = close
 
 
-def reader_next(reader: int) -> Operation[Page | None]:
-    return Operation(
-        lambda queue, tag, operation, detail: quick.kmb_submit_reader_next(
-            reader, queue, tag, operation, detail
-        ),
-        _decode_optional_page,
-    )
-
-
-def subscribe(client: int, stream_id: int, from_offset: int, call: bytes | None) -> Operation[int]:
+def subscribe(
+    client: int, stream_id: int, from_offset: int, call: bytes | None, adopt: Callable[[int], T]
+) -> Operation[T]:
     u64(stream_id, "stream_id")
     u64(from_offset, "from_offset")
     return Operation(
         lambda queue, tag, operation, detail: quick.kmb_submit_subscribe(
             client, queue, stream_id, from_offset, call, tag, operation, detail
         ),
-        lambda completion: completion.result,
+        lambda completion: adopted(completion, adopt),
     )
 
 
-def subscription_next(subscription: int, timeout_ms: int | None) -> Operation[Page | None]:
+def subscription_next(
+    subscription: int, timeout_ms: int | None, arrived: deque[Page]
+) -> Operation[Page | None]:
+    """The next page, by way of ``arrived``: there a page waits whose caller was interrupted."""
     limit = FOREVER if timeout_ms is None else u64(timeout_ms, "timeout_ms")
+
+    def save(completion: Completion) -> None:
+        if completion.result:
+            arrived.append(_decode_page(completion))
+
+    def decode(completion: Completion) -> Page | None:
+        save(completion)
+        return popped(arrived)
+
     return Operation(
         lambda queue, tag, operation, detail: quick.kmb_submit_subscription_next(
             subscription, queue, limit, tag, operation, detail
         ),
-        _decode_optional_page,
+        decode,
+        unwanted=save,
     )
+
+
+def popped(items: deque[T]) -> T | None:
+    """The first item, taken out; None where there is none."""
+    try:
+        return items.popleft()
+    except IndexError:
+        return None
 
 
 # Queries.
@@ -507,31 +526,33 @@ def _cell(kind: int, number: int, heap: bytes) -> Value:
     return data.decode() if kind == ValueType.STRING else data
 
 
-def _take_result(result: int) -> RawRows:
-    """A query result as Python's own values; the library's are freed."""
-    try:
-        _, _, column_count = _RESULT.unpack(string_at(result, _RESULT.size))
-        position = ctypes.c_uint64()
-        detail = ctypes.c_void_p()
-        code = quick.kmb_query_result_position(result, ctypes.byref(position), ctypes.byref(detail))
-        check(code, detail)
-        return _columns(result, column_count), _cells(result), Position(position.value)
-    finally:
-        quick.kmb_query_result_free(result)
+def _rows(result: int) -> RawRows:
+    """A query result as Python's own values."""
+    _, _, column_count = _RESULT.unpack(string_at(result, _RESULT.size))
+    position = ctypes.c_uint64()
+    detail = ctypes.c_void_p()
+    code = quick.kmb_query_result_position(result, ctypes.byref(position), ctypes.byref(detail))
+    check(code, detail)
+    return _columns(result, column_count), _cells(result), Position(position.value)
 
 
 def query(
     client: int, sql: str, params: Sequence[Param], at: tuple[int, int], call: bytes | None
 ) -> Operation[RawRows]:
     submit, keep = _submit_query(quick.kmb_submit_query, client, sql, params, at, call)
-    return Operation(submit, lambda completion: _take_result(completion.result), keep)
+    return Operation(submit, lambda completion: _rows(completion.result), keep=keep)
 
 
 def query_cursor(
-    client: int, sql: str, params: Sequence[Param], at: tuple[int, int], call: bytes | None
-) -> Operation[int]:
+    client: int,
+    sql: str,
+    params: Sequence[Param],
+    at: tuple[int, int],
+    call: bytes | None,
+    adopt: Callable[[int], T],
+) -> Operation[T]:
     submit, keep = _submit_query(quick.kmb_submit_query_cursor, client, sql, params, at, call)
-    return Operation(submit, lambda completion: completion.result, keep)
+    return Operation(submit, lambda completion: adopted(completion, adopt), keep=keep)
 
 
 def _submit_query(
@@ -545,7 +566,7 @@ def _submit_query(
     """A submission, and the parameters' bytes, which it reads by their addresses."""
     text = utf8(sql, "sql")
     packed, kept = _packed_params(params)
-    count = len(params)
+    count = len(packed) // _PARAM.size
 
     def submit(queue: int, tag: int, operation: Any, detail: Any) -> int:
         code: int = function(
@@ -561,25 +582,34 @@ def cursor_schema(cursor: int) -> RawRows:
     """A cursor's columns and position, with no rows."""
     result = ctypes.c_void_p()
     detail = ctypes.c_void_p()
-    code = quick.kmb_cursor_schema(cursor, ctypes.byref(result), ctypes.byref(detail))
-    check(code, detail)
-    return _take_result(result.value or 0)
+    try:
+        code = quick.kmb_cursor_schema(cursor, ctypes.byref(result), ctypes.byref(detail))
+        check(code, detail)
+        return _rows(result.value or 0)
+    finally:
+        if result:
+            quick.kmb_query_result_free(result)
 
 
-def cursor_next(cursor: int) -> Operation[list[tuple[Value, ...]] | None]:
+def cursor_next(
+    cursor: int, arrived: deque[list[tuple[Value, ...]]]
+) -> Operation[list[tuple[Value, ...]] | None]:
+    """The next batch, by way of ``arrived``: there a batch waits whose caller was interrupted."""
+
+    def save(completion: Completion) -> None:
+        if completion.result:
+            arrived.append(_cells(completion.result))
+
     def decode(completion: Completion) -> list[tuple[Value, ...]] | None:
-        if not completion.result:
-            return None
-        try:
-            return _cells(completion.result)
-        finally:
-            quick.kmb_query_result_free(completion.result)
+        save(completion)
+        return popped(arrived)
 
     return Operation(
         lambda queue, tag, operation, detail: quick.kmb_submit_cursor_next(
             cursor, queue, tag, operation, detail
         ),
         decode,
+        unwanted=save,
     )
 
 
@@ -590,10 +620,7 @@ def verify(client: int, stream_id: int, call: bytes | None) -> Operation[Verific
     u64(stream_id, "stream_id")
 
     def decode(completion: Completion) -> Verification:
-        try:
-            raw = string_at(completion.result, _VERIFICATION.size)
-        finally:
-            quick.kmb_verification_free(completion.result)
+        raw = string_at(completion.result, _VERIFICATION.size)
         count, bad, position, valid, head = _VERIFICATION.unpack(raw)
         first_bad = None if bad == FOREVER else Offset(bad)
         return Verification(bool(valid), count, first_bad, head, Position(position))
@@ -642,57 +669,59 @@ class ChainWalk:
 # Connecting and closing.
 
 
-def new_options(
-    addresses: Sequence[str],
-    tenant_id: int,
-    auth_token: str | None,
-    options: dict[str, Any],
-) -> int:
-    """A builder's handle; freed by free_options."""
-    if isinstance(addresses, str) or not isinstance(addresses, Sequence):
-        raise TypeError("addresses must be a list of str")
-    handle = ctypes.c_void_p()
-    detail = ctypes.c_void_p()
-    out = ctypes.byref(detail)
-    check(quick.kmb_options_new(ctypes.byref(handle), out), detail)
-    builder = handle.value or 0
-    try:
+class Options:
+    """A client's options while it connects; freed when they are gone."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        tenant_id: int,
+        auth_token: str | None,
+        options: dict[str, Any],
+    ) -> None:
+        """Checks every option but what only the connecting can tell."""
+        self.handle = ctypes.c_void_p()
+        self._detail = ctypes.c_void_p()
+        self._out = ctypes.byref(self._detail)
+        if isinstance(addresses, str) or not isinstance(addresses, Sequence):
+            raise TypeError("addresses must be a list of str")
+        self._check(quick.kmb_options_new(ctypes.byref(self.handle), self._out))
         for index, address in enumerate(addresses):
             text = utf8(address, f"addresses[{index}]")
-            check(quick.kmb_options_add_address(builder, text, len(text), out), detail)
-        check(quick.kmb_options_set_tenant(builder, u64(tenant_id, "tenant_id"), out), detail)
+            self._check(quick.kmb_options_add_address(self.handle, text, len(text), self._out))
+        tenant = u64(tenant_id, "tenant_id")
+        self._check(quick.kmb_options_set_tenant(self.handle, tenant, self._out))
         if auth_token is not None:
             text = utf8(auth_token, "auth_token")
-            check(quick.kmb_options_set_auth_token(builder, text, len(text), out), detail)
+            self._check(quick.kmb_options_set_auth_token(self.handle, text, len(text), self._out))
         for name, value in {"client_name": "kimberlite-python", **options}.items():
-            _set_option(builder, name, value, detail)
-    except BaseException:
-        free_options(builder)
-        raise
-    return builder
+            self._set(name, value)
+
+    def _check(self, code: int) -> None:
+        check(code, self._detail)
+
+    def _set(self, name: str, value: Any) -> None:
+        key = name.encode()
+        if isinstance(value, str):
+            text = utf8(value, name)
+            code = quick.kmb_options_set_string(
+                self.handle, key, len(key), text, len(text), self._out
+            )
+        else:
+            number = u64(value, name)
+            code = quick.kmb_options_set_u64(self.handle, key, len(key), number, self._out)
+        self._check(code)
+
+    def __del__(self, _free: Any = quick.kmb_options_free) -> None:
+        _free(self.handle)
 
 
-def _set_option(builder: int, name: str, value: Any, detail: ctypes.c_void_p) -> None:
-    key = name.encode()
-    out = ctypes.byref(detail)
-    if isinstance(value, str):
-        text = utf8(value, name)
-        code = quick.kmb_options_set_string(builder, key, len(key), text, len(text), out)
-    else:
-        code = quick.kmb_options_set_u64(builder, key, len(key), u64(value, name), out)
-    check(code, detail)
-
-
-def free_options(builder: int) -> None:
-    quick.kmb_options_free(builder)
-
-
-def connect(builder: int) -> Operation[int]:
+def connect(options: Options, adopt: Callable[[int], T]) -> Operation[T]:
     return Operation(
         lambda queue, tag, operation, detail: quick.kmb_submit_connect(
-            builder, queue, tag, operation, detail
+            options.handle, queue, tag, operation, detail
         ),
-        lambda completion: completion.result,
+        lambda completion: adopted(completion, adopt),
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from kimberlite import _operations as operations
+from kimberlite._feeds import EventFeed, RowFeed, drained
 from kimberlite._generated import AtKind, ClosedError, CorruptionError, DataClass
-from kimberlite._native import waiting
-from kimberlite._queues import LoopQueue, Operation, loop_queue, release
+from kimberlite._loops import LoopQueue, loop_queue
+from kimberlite._native import quick
+from kimberlite._queues import Operation, discard_client
 from kimberlite.client import rows_as, typed
 from kimberlite.types import (
     AppendKey,
@@ -80,19 +81,19 @@ class AsyncClient:
         this process, or ``memory:`` for one that is gone with its client. Several addresses are
         members of one database.
         """
-        builder = operations.new_options(addresses, tenant_id, auth_token, dict(options))
+        chosen = operations.Options(addresses, tenant_id, auth_token, dict(options))
         queue = loop_queue()
         queue.users += 1
         try:
-            return cls(queue, await queue.run(operations.connect(builder)), tenant_id)
+            return await queue.run(
+                operations.connect(chosen, lambda handle: cls(queue, handle, tenant_id))
+            )
         except BaseException:
-            release(queue)
+            queue.release()
             raise
-        finally:
-            operations.free_options(builder)
 
     async def _run(self, operation: Operation[T]) -> T:
-        if self._closed and not self._queue.handle:
+        if self._closed and self._queue.closed:
             raise ClosedError("the client is closed")
         return await self._queue.run(operation)
 
@@ -221,13 +222,16 @@ class AsyncClient:
         *,
         page_events: int = _PAGE_EVENTS,
         timeout_ms: int | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Every event from an offset to the end of the stream, read page by page."""
-        async for page in self.pages(
-            stream_id, from_offset, page_events=page_events, timeout_ms=timeout_ms
-        ):
-            for event in page:
-                yield event
+        pages = self.pages(stream_id, from_offset, page_events=page_events, timeout_ms=timeout_ms)
+        try:
+            async for page in pages:
+                for event in page:
+                    yield event
+        finally:
+            # The inner generator would otherwise end at some later turn of the loop.
+            await pages.aclose()
 
     async def pages(
         self,
@@ -236,23 +240,30 @@ class AsyncClient:
         *,
         page_events: int = _PAGE_EVENTS,
         timeout_ms: int | None = None,
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """Every page from an offset to the end of the stream."""
         call = operations.call_options(timeout_ms)
-        reader = operations.new_reader(self._handle, stream_id, from_offset, page_events, call)
+        reader = operations.Reader(self._handle, stream_id, from_offset, page_events, call)
         try:
-            while (page := await self._run(operations.reader_next(reader))) is not None:
+            while (page := await self._run(reader.next())) is not None:
                 yield page
         finally:
-            waiting.kmb_reader_close(reader, None)
+            reader.close()
 
     async def subscribe(
         self, stream_id: StreamId, from_offset: int = 0, *, timeout_ms: int | None = None
     ) -> AsyncSubscription:
         """Everything from an offset on, then every event as it is committed."""
         call = operations.call_options(timeout_ms)
-        handle = await self._run(operations.subscribe(self._handle, stream_id, from_offset, call))
-        return AsyncSubscription(self._run, handle)
+        return await self._run(
+            operations.subscribe(
+                self._handle,
+                stream_id,
+                from_offset,
+                call,
+                lambda handle: AsyncSubscription(self._run, handle),
+            )
+        )
 
     # Queries.
 
@@ -344,8 +355,11 @@ class AsyncClient:
     ) -> AsyncCursor:
         """Runs one SELECT statement whose rows come in batches, for results of any size."""
         call = operations.call_options(timeout_ms)
-        handle = await self._run(operations.query_cursor(self._handle, sql, params, _NOW, call))
-        return AsyncCursor(self._run, handle)
+        return await self._run(
+            operations.query_cursor(
+                self._handle, sql, params, _NOW, call, lambda handle: AsyncCursor(self._run, handle)
+            )
+        )
 
     # Verification.
 
@@ -379,11 +393,16 @@ class AsyncClient:
     async def close(self, timeout_ms: int = _CLOSE_TIMEOUT_MS) -> None:
         """Ends every pending call with ClosedError and closes; a second close does nothing."""
         if not self._closed:
+            operation = operations.close(self._handle, timeout_ms)
             self._closed = True
             try:
-                await self._queue.run(operations.close(self._handle, timeout_ms))
+                await self._queue.run(operation)
+            except BaseException:
+                # A cancelled close must not leave it open: nobody would close it any more.
+                discard_client(self._handle)
+                raise
             finally:
-                release(self._queue)
+                self._queue.release()
 
     async def __aenter__(self) -> Self:
         return self
@@ -396,12 +415,12 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def __del__(self, _warn: Any = warnings.warn) -> None:
+    def __del__(self, _warn: Any = warnings.warn, _discard: Any = discard_client) -> None:
         if not getattr(self, "_closed", True):
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             self._closed = True
-            waiting.kmb_client_close(self._handle, 0, None)
-            release(self._queue)
+            _discard(self._handle)
+            self._queue.release_from_anywhere()
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -411,31 +430,39 @@ class AsyncClient:
 class AsyncSubscription:
     """A stream's events as they come. Iterate over it; close it from any thread to end that.
 
-    It survives reconnects, and neither skips nor repeats an event.
+    It survives reconnects, and neither skips nor repeats an event: a loop that was left, and a
+    call that was cancelled, go on where they were.
     """
 
     def __init__(self, run: _Run, handle: int) -> None:
         """Made by ``AsyncClient.subscribe``."""
-        self._run = run
         self._handle = handle
         self._closed = False
+        self._run = run
+        self._feed = EventFeed()
 
     async def next_page(self, timeout_ms: int | None = None) -> Page | None:
         """The next events as soon as there are any; None where none came in time."""
-        return await self._run(operations.subscription_next(self._handle, timeout_ms))
+        waiting_page = self._feed.take()
+        if waiting_page is not None:
+            return waiting_page
+        return await self._run(
+            operations.subscription_next(self._handle, timeout_ms, self._feed.pages)
+        )
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncGenerator[Event, None]:
         while True:
+            for event in drained(self._feed.events):
+                yield event
             page = await self.next_page()
             if page is not None:
-                for event in page:
-                    yield event
+                self._feed.iterate(page)
 
     def close(self) -> None:
         """Ends the subscription: a waiting call gets ClosedError. A second close does nothing."""
         if not self._closed:
             self._closed = True
-            waiting.kmb_subscription_close(self._handle, None)
+            quick.kmb_subscription_close(self._handle, None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -443,9 +470,12 @@ class AsyncSubscription:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):
-            self.close()
+    def __del__(self, _close: Any = quick.kmb_subscription_close) -> None:
+        if not getattr(self, "_closed", True):
+            _close(self._handle, None)
+
+    def __repr__(self) -> str:
+        return f"<kimberlite.AsyncSubscription {'closed' if self._closed else 'open'}>"
 
 
 class AsyncCursor:
@@ -453,9 +483,10 @@ class AsyncCursor:
 
     def __init__(self, run: _Run, handle: int) -> None:
         """Made by ``AsyncClient.query_cursor``."""
-        self._run = run
         self._handle = handle
         self._closed = False
+        self._run = run
+        self._feed = RowFeed()
         columns, _, position = operations.cursor_schema(handle)
         self.columns = columns
         """The columns in order."""
@@ -464,19 +495,23 @@ class AsyncCursor:
 
     async def next_batch(self) -> list[Row] | None:
         """The next rows; None after the last."""
-        values = await self._run(operations.cursor_next(self._handle))
+        rest = self._feed.rest()
+        if rest:
+            return rest
+        values = await self._run(operations.cursor_next(self._handle, self._feed.batches))
         return None if values is None else typed(self.columns, values, None)
 
-    async def __aiter__(self) -> AsyncIterator[Row]:
+    async def __aiter__(self) -> AsyncGenerator[Row, None]:
         while (batch := await self.next_batch()) is not None:
-            for row in batch:
+            self._feed.rows.extend(batch)
+            for row in drained(self._feed.rows):
                 yield row
 
     def close(self) -> None:
         """Stops the query. A second close does nothing."""
         if not self._closed:
             self._closed = True
-            waiting.kmb_cursor_close(self._handle, None)
+            quick.kmb_cursor_close(self._handle, None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -484,9 +519,13 @@ class AsyncCursor:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):
-            self.close()
+    def __del__(self, _close: Any = quick.kmb_cursor_close) -> None:
+        if not getattr(self, "_closed", True):
+            _close(self._handle, None)
+
+    def __repr__(self) -> str:
+        names = ", ".join(column.name for column in getattr(self, "columns", ()))
+        return f"<kimberlite.AsyncCursor columns=[{names}] {'closed' if self._closed else 'open'}>"
 
 
 __all__ = ["AsyncClient", "AsyncCursor", "AsyncSubscription"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from kimberlite import _operations as operations
+from kimberlite._feeds import EventFeed, RowFeed, drained
 from kimberlite._generated import AtKind, CorruptionError, DataClass
-from kimberlite._native import quick, waiting
-from kimberlite._queues import run
+from kimberlite._native import quick
+from kimberlite._queues import discard_client, run
 from kimberlite.types import (
     AppendKey,
     AppendResult,
@@ -86,11 +86,8 @@ class Client:
         this process, or ``memory:`` for one that is gone with its client. Several addresses are
         members of one database.
         """
-        builder = operations.new_options(addresses, tenant_id, auth_token, dict(options))
-        try:
-            return cls(run(operations.connect(builder)), tenant_id)
-        finally:
-            operations.free_options(builder)
+        chosen = operations.Options(addresses, tenant_id, auth_token, dict(options))
+        return run(operations.connect(chosen, lambda handle: cls(handle, tenant_id)))
 
     # Streams and tenants.
 
@@ -221,19 +218,27 @@ class Client:
     ) -> Iterator[Page]:
         """Every page from an offset to the end of the stream."""
         call = operations.call_options(timeout_ms)
-        reader = operations.new_reader(self._handle, stream_id, from_offset, page_events, call)
+        reader = operations.Reader(self._handle, stream_id, from_offset, page_events, call)
         try:
-            while (page := run(operations.reader_next(reader))) is not None:
+            while (page := run(reader.next())) is not None:
                 yield page
         finally:
-            waiting.kmb_reader_close(reader, None)
+            reader.close()
 
     def subscribe(
         self, stream_id: StreamId, from_offset: int = 0, *, timeout_ms: int | None = None
     ) -> Subscription:
         """Everything from an offset on, then every event as it is committed."""
         call = operations.call_options(timeout_ms)
-        return Subscription(run(operations.subscribe(self._handle, stream_id, from_offset, call)))
+        return run(
+            operations.subscribe(
+                self._handle,
+                stream_id,
+                from_offset,
+                call,
+                lambda handle: Subscription(self, handle),
+            )
+        )
 
     # Queries.
 
@@ -321,7 +326,11 @@ class Client:
     ) -> Cursor:
         """Runs one SELECT statement whose rows come in batches, for results of any size."""
         call = operations.call_options(timeout_ms)
-        return Cursor(run(operations.query_cursor(self._handle, sql, params, _NOW, call)))
+        return run(
+            operations.query_cursor(
+                self._handle, sql, params, _NOW, call, lambda handle: Cursor(self, handle)
+            )
+        )
 
     # Verification.
 
@@ -353,8 +362,14 @@ class Client:
     def close(self, timeout_ms: int = _CLOSE_TIMEOUT_MS) -> None:
         """Ends every pending call with ClosedError and closes; a second close does nothing."""
         if not self._closed:
+            operation = operations.close(self._handle, timeout_ms)
             self._closed = True
-            run(operations.close(self._handle, timeout_ms))
+            try:
+                run(operation)
+            except BaseException:
+                # An interrupt must not leave it open: nobody would close it any more.
+                discard_client(self._handle)
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -367,11 +382,11 @@ class Client:
     ) -> None:
         self.close()
 
-    def __del__(self, _warn: Any = warnings.warn) -> None:
+    def __del__(self, _warn: Any = warnings.warn, _discard: Any = discard_client) -> None:
         if not getattr(self, "_closed", True):
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             self._closed = True
-            waiting.kmb_client_close(self._handle, 0, None)
+            _discard(self._handle)
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -381,29 +396,37 @@ class Client:
 class Subscription:
     """A stream's events as they come. Iterate over it; close it from any thread to end that.
 
-    It survives reconnects, and neither skips nor repeats an event.
+    It survives reconnects, and neither skips nor repeats an event: a loop that was left, and a
+    call that was interrupted, go on where they were.
     """
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, client: Client, handle: int) -> None:
         """Made by ``Client.subscribe``."""
         self._handle = handle
         self._closed = False
+        # A client that nobody else holds would be closed under the subscription.
+        self._client = client
+        self._feed = EventFeed()
 
     def next_page(self, timeout_ms: int | None = None) -> Page | None:
         """The next events as soon as there are any; None where none came in time."""
-        return run(operations.subscription_next(self._handle, timeout_ms))
+        waiting_page = self._feed.take()
+        if waiting_page is not None:
+            return waiting_page
+        return run(operations.subscription_next(self._handle, timeout_ms, self._feed.pages))
 
     def __iter__(self) -> Iterator[Event]:
         while True:
+            yield from drained(self._feed.events)
             page = self.next_page()
             if page is not None:
-                yield from page
+                self._feed.iterate(page)
 
     def close(self) -> None:
         """Ends the subscription: a waiting call gets ClosedError. A second close does nothing."""
         if not self._closed:
             self._closed = True
-            waiting.kmb_subscription_close(self._handle, None)
+            quick.kmb_subscription_close(self._handle, None)
 
     def __enter__(self) -> Self:
         return self
@@ -411,18 +434,24 @@ class Subscription:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):
-            self.close()
+    def __del__(self, _close: Any = quick.kmb_subscription_close) -> None:
+        if not getattr(self, "_closed", True):
+            _close(self._handle, None)
+
+    def __repr__(self) -> str:
+        return f"<kimberlite.Subscription {'closed' if self._closed else 'open'}>"
 
 
 class Cursor:
     """A query's rows in batches. Iterate over it for the rows."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, client: Client, handle: int) -> None:
         """Made by ``Client.query_cursor``."""
         self._handle = handle
         self._closed = False
+        # A client that nobody else holds would be closed under the cursor.
+        self._client = client
+        self._feed = RowFeed()
         columns, _, position = operations.cursor_schema(handle)
         self.columns = columns
         """The columns in order."""
@@ -431,18 +460,22 @@ class Cursor:
 
     def next_batch(self) -> list[Row] | None:
         """The next rows; None after the last."""
-        values = run(operations.cursor_next(self._handle))
+        rest = self._feed.rest()
+        if rest:
+            return rest
+        values = run(operations.cursor_next(self._handle, self._feed.batches))
         return None if values is None else typed(self.columns, values, None)
 
     def __iter__(self) -> Iterator[Row]:
         while (batch := self.next_batch()) is not None:
-            yield from batch
+            self._feed.rows.extend(batch)
+            yield from drained(self._feed.rows)
 
     def close(self) -> None:
         """Stops the query. A second close does nothing."""
         if not self._closed:
             self._closed = True
-            waiting.kmb_cursor_close(self._handle, None)
+            quick.kmb_cursor_close(self._handle, None)
 
     def __enter__(self) -> Self:
         return self
@@ -450,9 +483,13 @@ class Cursor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):
-            self.close()
+    def __del__(self, _close: Any = quick.kmb_cursor_close) -> None:
+        if not getattr(self, "_closed", True):
+            _close(self._handle, None)
+
+    def __repr__(self) -> str:
+        names = ", ".join(column.name for column in getattr(self, "columns", ()))
+        return f"<kimberlite.Cursor columns=[{names}] {'closed' if self._closed else 'open'}>"
 
 
 def version() -> str:
