@@ -2167,7 +2167,8 @@ void kmb_tenant_list_free(KmbTenantList *list);
 
 /**
  * Cancels an operation: it completes with CANCELLED unless it was done already. It is not awaited:
- * the completion comes through the queue. An unknown or finished operation is harmless.
+ * the completion comes through the queue. Of an append that was sent, its detail then carries the
+ * key that settles it. An unknown or finished operation is harmless.
  */
 KmbError kmb_cancel(uint64_t operation, KmbDetail **detail_out);
 

@@ -1,8 +1,9 @@
 //! Appending: packed, by pointers, and with a key that settles an unknown outcome.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
-use kimberlite_client::{Appended, CallOptions, ExpectedOffset, StreamId};
+use kimberlite_client::{Appended, CallOptions, ExpectedOffset, Stop, StreamId};
 use kimberlite_wire::{AppendKey, CompletionKind, Error, EventBatch};
 
 use crate::arguments::{Out, null, slice};
@@ -54,11 +55,23 @@ struct Append {
 }
 
 impl Append {
-    async fn run(self, client: &ClientState) -> Result<Appended, Error> {
+    async fn run(self, client: &ClientState, stop: &Stop) -> Result<Appended, Error> {
         let Append { key, stream, expected, events, options } = self;
-        match key {
-            None => client.append(stream, expected, events, &options).await,
-            Some(key) => client.append_with_key(key, stream, expected, events, &options).await,
+        client.append_until(stop, key, stream, expected, events, &options).await
+    }
+
+    /// Submits it; cancelled, it ends with CANCELLED and, where it was sent, with its key.
+    ///
+    /// # Safety
+    /// `operation_out` must be NULL or valid for writing.
+    unsafe fn submit(self, submission: Submission, operation_out: *mut u64) -> Result<(), Error> {
+        let stop = Arc::new(Stop::default());
+        let kept = Arc::clone(&stop);
+        // SAFETY: the caller's promise.
+        unsafe {
+            submission.stopped_by(stop).start(operation_out, async move |client| {
+                Ok(outcome(self.run(&client, &kept).await?))
+            })
         }
     }
 }
@@ -209,7 +222,7 @@ pub unsafe extern "C" fn kmb_append_with_key(
             events: packed(data, data_len, lens, count)?,
             options: call::options(call)?,
         };
-        out.put(wait(append.run(&client))?.into());
+        out.put(wait(append.run(&client, &Stop::default()))?.into());
         Ok(())
     })
 }
@@ -246,7 +259,7 @@ pub unsafe extern "C" fn kmb_submit_append(
             events: packed(data, data_len, lens, count)?,
             options: call::options(call)?,
         };
-        submission.start(operation_out, async move |client| Ok(outcome(append.run(&client).await?)))
+        append.submit(submission, operation_out)
     })
 }
 
@@ -296,6 +309,6 @@ pub unsafe extern "C" fn kmb_submit_append_with_key(
             events: packed(data, data_len, lens, count)?,
             options: call::options(call)?,
         };
-        submission.start(operation_out, async move |client| Ok(outcome(append.run(&client).await?)))
+        append.submit(submission, operation_out)
     })
 }

@@ -246,13 +246,15 @@ unsafe fn config(
         return Err(Error::limit("address_count", address_count as u64, limit::ADDRESSES));
     }
     let mut config = Config::new(None::<String>).tenant(tenant_id);
-    // SAFETY: the caller's promise, here and below.
+    // SAFETY: the caller's promise.
     let addresses = unsafe { slice("addresses", addresses, address_count)? };
     for (index, &address) in addresses.iter().enumerate() {
+        // SAFETY: the caller's promise.
         let address = unsafe { c_text(&format!("addresses[{index}]"), address)? };
         config.addresses.push(address.to_string());
     }
     if !auth_token.is_null() {
+        // SAFETY: the caller's promise.
         let token = unsafe { c_text("auth_token", auth_token)? };
         config.auth_token = (!token.is_empty()).then(|| token.to_string());
     }
@@ -323,7 +325,7 @@ pub unsafe extern "C" fn kmb_submit_connect(
     boundary!(detail_out, {
         library::start();
         let config = options::config(options)?;
-        let target = Target { queue: queue::get(queue)?, kind: CompletionKind::Connect, tag };
+        let target = Target::new(queue::get(queue)?, CompletionKind::Connect, tag);
         let future = Box::pin(async move {
             let client = connect_sendable(config).await?;
             Ok(Outcome::result(client.0))
@@ -344,7 +346,7 @@ pub unsafe extern "C" fn kmb_submit_close(
     detail_out: *mut *mut KmbDetail,
 ) -> KmbError {
     boundary!(detail_out, {
-        let target = Target { queue: queue::get(queue)?, kind: CompletionKind::Close, tag };
+        let target = Target::new(queue::get(queue)?, CompletionKind::Close, tag);
         let client = CLIENTS.remove("client", client)?;
         if let Some(client) = &client {
             client.refuse();

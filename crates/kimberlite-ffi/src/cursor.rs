@@ -178,7 +178,7 @@ pub unsafe extern "C" fn kmb_submit_cursor_next(
 ) -> KmbError {
     boundary!(detail_out, {
         let cursor = CURSORS.get("cursor", cursor)?;
-        let target = Target { queue: queue::get(queue)?, kind: CompletionKind::CursorNext, tag };
+        let target = Target::new(queue::get(queue)?, CompletionKind::CursorNext, tag);
         let pending = cursor.client.begin()?;
         let future = Box::pin(async move {
             let batch = cursor.next().await?;

@@ -151,8 +151,7 @@ fn push(line: Line) {
 /// The log's thread: hands lines out until there is no callback any more.
 fn run() {
     let mut state = log();
-    loop {
-        let Some(sink) = state.sink else { break };
+    while let Some(sink) = state.sink {
         let Some(line) = state.lines.pop_front() else {
             state = ARRIVED.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use kimberlite_client::Stop;
+
 use crate::boundary::boundary;
 use crate::detail::{KmbDetail, KmbError};
 use crate::queue::Queue;
@@ -12,6 +14,8 @@ use crate::queue::Queue;
 /// What cancels one operation.
 pub(crate) struct Canceller {
     queue: Arc<Queue>,
+    /// Of an operation that ends by itself when it is stopped, to tell what became of it.
+    stop: Option<Arc<Stop>>,
     state: Mutex<CancelState>,
 }
 
@@ -27,6 +31,9 @@ impl Canceller {
     }
 
     fn cancel(&self) {
+        if let Some(stop) = &self.stop {
+            return stop.request();
+        }
         let waker = {
             let mut state = self.state();
             state.requested = true;
@@ -51,17 +58,20 @@ impl Canceller {
 const PARTS: usize = 16;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
-static PENDING: [Mutex<Option<HashMap<u64, Arc<Canceller>>>>; PARTS] =
-    [const { Mutex::new(None) }; PARTS];
+/// `None` until its first operation, because a map cannot be made at compile time.
+type Part = Option<HashMap<u64, Arc<Canceller>>>;
 
-fn part(id: u64) -> MutexGuard<'static, Option<HashMap<u64, Arc<Canceller>>>> {
+static PENDING: [Mutex<Part>; PARTS] = [const { Mutex::new(None) }; PARTS];
+
+fn part(id: u64) -> MutexGuard<'static, Part> {
     PENDING[(id % PARTS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes an operation in; its id is unique in the process.
-pub(crate) fn begin(queue: &Arc<Queue>) -> (u64, Arc<Canceller>) {
+pub(crate) fn begin(queue: &Arc<Queue>, stop: Option<Arc<Stop>>) -> (u64, Arc<Canceller>) {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let canceller = Arc::new(Canceller { queue: Arc::clone(queue), state: Mutex::default() });
+    let queue = Arc::clone(queue);
+    let canceller = Arc::new(Canceller { queue, stop, state: Mutex::default() });
     part(id).get_or_insert_with(HashMap::new).insert(id, Arc::clone(&canceller));
     (id, canceller)
 }
@@ -84,7 +94,8 @@ pub(crate) fn cancel_where(of: impl Fn(&Arc<Queue>) -> bool) {
 }
 
 /// Cancels an operation: it completes with CANCELLED unless it was done already. It is not awaited:
-/// the completion comes through the queue. An unknown or finished operation is harmless.
+/// the completion comes through the queue. Of an append that was sent, its detail then carries the
+/// key that settles it. An unknown or finished operation is harmless.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmb_cancel(operation: u64, detail_out: *mut *mut KmbDetail) -> KmbError {
     boundary!(detail_out, {

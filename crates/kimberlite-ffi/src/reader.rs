@@ -102,7 +102,7 @@ pub unsafe extern "C" fn kmb_submit_reader_next(
 ) -> KmbError {
     boundary!(detail_out, {
         let reader = READERS.get("reader", reader)?;
-        let target = Target { queue: queue::get(queue)?, kind: CompletionKind::ReaderNext, tag };
+        let target = Target::new(queue::get(queue)?, CompletionKind::ReaderNext, tag);
         let pending = reader.client.begin()?;
         let future = Box::pin(async move {
             let page = reader.next().await?;

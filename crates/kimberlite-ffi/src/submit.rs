@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use kimberlite_client::runtime;
+use kimberlite_client::{Stop, runtime};
 use kimberlite_wire::{CompletionKind, Error, ErrorCode};
 
 use crate::arguments::Out;
@@ -25,6 +25,7 @@ pub(crate) struct Submission {
     queue: Arc<Queue>,
     kind: CompletionKind,
     tag: u64,
+    stop: Option<Arc<Stop>>,
 }
 
 impl Submission {
@@ -35,7 +36,13 @@ impl Submission {
         tag: u64,
     ) -> Result<Submission, Error> {
         let (client, queue) = (client::get(client)?, queue::get(queue)?);
-        Ok(Submission { client, queue, kind, tag })
+        Ok(Submission { client, queue, kind, tag, stop: None })
+    }
+
+    /// The same, cancelled by a stop rather than dropped.
+    pub(crate) fn stopped_by(mut self, stop: Arc<Stop>) -> Submission {
+        self.stop = Some(stop);
+        self
     }
 
     /// Starts the operation.
@@ -52,8 +59,9 @@ impl Submission {
         Fut: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
         let pending = self.client.begin()?;
-        let future = Box::pin(operation(self.client));
-        let target = Target { queue: self.queue, kind: self.kind, tag: self.tag };
+        let future = Box::pin(operation(Arc::clone(&self.client)));
+        let Submission { queue, kind, tag, stop, .. } = self;
+        let target = Target { queue, kind, tag, stop };
         // SAFETY: the caller's promise.
         unsafe { start(target, Some(pending), operation_out, future) }
     }
@@ -64,6 +72,14 @@ pub(crate) struct Target {
     pub(crate) queue: Arc<Queue>,
     pub(crate) kind: CompletionKind,
     pub(crate) tag: u64,
+    pub(crate) stop: Option<Arc<Stop>>,
+}
+
+impl Target {
+    /// An operation that is cancelled by dropping it.
+    pub(crate) fn new(queue: Arc<Queue>, kind: CompletionKind, tag: u64) -> Target {
+        Target { queue, kind, tag, stop: None }
+    }
 }
 
 /// Starts an operation. Its first step runs on the caller's thread, so that the requests of one
@@ -78,7 +94,7 @@ pub(crate) unsafe fn start(
     future: BoxedFuture,
 ) -> Result<(), Error> {
     let runtime = runtime::handle()?;
-    let (id, canceller) = operation::begin(&target.queue);
+    let (id, canceller) = operation::begin(&target.queue, target.stop.clone());
     // SAFETY: the caller's promise. It is written first, so that the id is known before the
     // completion can be.
     unsafe { Out::optional(operation_out).put(id) };
@@ -125,7 +141,7 @@ impl Operation {
 
     fn post(&mut self, result: Result<Outcome, Error>) {
         operation::end(self.id);
-        let Target { queue, kind, tag } = &self.target;
+        let Target { queue, kind, tag, .. } = &self.target;
         queue.post(Completion::new(self.id, *tag, *kind, result));
         self.pending = None;
     }

@@ -167,7 +167,7 @@ pub unsafe extern "C" fn kmb_submit_subscription_next(
     boundary!(detail_out, {
         let state = SUBSCRIPTIONS.get("subscription", subscription)?;
         let kind = CompletionKind::SubscriptionNext;
-        let target = Target { queue: queue::get(queue)?, kind, tag };
+        let target = Target::new(queue::get(queue)?, kind, tag);
         let pending = state.client.begin()?;
         let future = Box::pin(async move {
             let page = state.next(timeout_ms).await?;

@@ -56,7 +56,7 @@ pub(crate) fn start(
     if state.readiness.watched.swap(true, Ordering::AcqRel) {
         return Err(Error::invalid("the subscription is watched already; cancel that watch first"));
     }
-    let (id, canceller) = operation::begin(&queue);
+    let (id, canceller) = operation::begin(&queue, None);
     let watch = Watch { id, tag, queue, state, canceller };
     drop(runtime.spawn(watch.run(pending)));
     Ok(id)
