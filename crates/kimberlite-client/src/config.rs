@@ -100,6 +100,13 @@ impl Config {
     }
 }
 
+impl From<&str> for Config {
+    /// One address, tenant 1, no token.
+    fn from(address: &str) -> Config {
+        Config::new([address])
+    }
+}
+
 impl fmt::Debug for Config {
     /// Shows whether there is a token, never the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@
 mod address;
 pub mod blocking;
 mod blocks;
+mod cells;
 mod client;
 mod config;
 mod deadlines;
@@ -30,6 +31,7 @@ mod subscription;
 mod verify;
 
 pub use blocks::Blocks;
+pub use cells::{FromCell, FromRow};
 pub use client::{Appended, Client, StreamId};
 pub use config::{At, CallOptions, Config, ExpectedOffset};
 pub use kimberlite_wire::block::{BlockView, Hash};
@@ -38,7 +40,7 @@ pub use kimberlite_wire::{
     AppendKey, ClientOptions, Column, DataClass, Error, ErrorCode, EventBatch, Role, StreamInfo,
     Value, ValueType, VerifyResponse, limit,
 };
-pub use page::{Page, trim_page_pool};
+pub use page::{Event, Page, trim_page_pool};
 pub use pages::Pages;
 pub use park::block_on;
 pub use query::{QueryResult, Row, RowCursor};

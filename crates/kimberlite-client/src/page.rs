@@ -94,6 +94,15 @@ impl Page {
         (0..self.count()).map(|index| self.event(index))
     }
 
+    /// Each event in order, with its offset and time.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = Event<'_>> {
+        (0..self.count()).map(|index| Event {
+            offset: self.first_offset + index as u64,
+            timestamp_ns: self.buffers.timestamps[index],
+            data: self.event(index),
+        })
+    }
+
     /// Builds the page of a read's answer and cuts it to what was asked for.
     pub(crate) fn from_read(
         stream: StreamId,
@@ -113,6 +122,28 @@ impl Page {
         }
         source.finish()?;
         Ok(builder.build(position, end_offset, None))
+    }
+}
+
+/// One event of a page, in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its offset in the stream.
+    pub offset: u64,
+    /// When it was committed, in nanoseconds since the Unix epoch.
+    pub timestamp_ns: u64,
+    /// Its data.
+    pub data: &'a [u8],
+}
+
+impl fmt::Debug for Event<'_> {
+    /// Shows the shape, never the data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("offset", &self.offset)
+            .field("timestamp_ns", &self.timestamp_ns)
+            .field("data_bytes", &self.data.len())
+            .finish()
     }
 }
 

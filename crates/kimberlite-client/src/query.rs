@@ -9,6 +9,7 @@ use kimberlite_wire::rows::{ROW_BATCH_HEADER_BYTES, RowBatch, ValueRef};
 use kimberlite_wire::session::Answer;
 use kimberlite_wire::{Column, Error, ErrorCode, Request, Response};
 
+use crate::cells::FromRow;
 use crate::client::unexpected;
 use crate::config::CallOptions;
 use crate::door::{Door, Pull};
@@ -63,6 +64,11 @@ impl QueryResult {
     /// The rows in order.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.batches.iter().flat_map(|batch| rows_of(&self.columns, batch))
+    }
+
+    /// The rows as tuples or structs. The first cell that does not fit ends it with its error.
+    pub fn rows_as<T: FromRow>(&self) -> Result<Vec<T>, Error> {
+        self.rows().map(|row| T::from_row(&row)).collect()
     }
 
     /// A cell. INVALID_ARGUMENT where row or column is out of range.
@@ -235,9 +241,13 @@ impl<'a> Row<'a> {
 
     /// A cell by its column's name. INVALID_ARGUMENT where there is none.
     pub fn value_by_name(&self, name: &str) -> Result<ValueRef<'a>, Error> {
-        let column = column_index(self.columns, name)
-            .ok_or_else(|| Error::invalid(format!("the result has no column {name:?}")))?;
-        self.value(column)
+        self.value(self.column(name)?)
+    }
+
+    /// The index of the column of a name. INVALID_ARGUMENT where there is none.
+    pub(crate) fn column(&self, name: &str) -> Result<usize, Error> {
+        column_index(self.columns, name)
+            .ok_or_else(|| Error::invalid(format!("the result has no column {name:?}")))
     }
 
     /// A cell as an integer; a truth value is 0 or 1. INVALID_ARGUMENT names another type.

@@ -122,7 +122,12 @@ impl Local {
         self.calls.bounded(sleep(pause), limit).await?
     }
 
-    async fn ask(&self, request: Request, payload: Bytes, limit: &Limit<'_>) -> Result<Answer, Error> {
+    async fn ask(
+        &self,
+        request: Request,
+        payload: Bytes,
+        limit: &Limit<'_>,
+    ) -> Result<Answer, Error> {
         let (body, stream) = self.begin(request, payload, limit).await?;
         let mut chunks = Vec::new();
         let Some(mut stream) = stream else {
