@@ -159,7 +159,7 @@ class LoopQueue:
                 future.set_exception(ClosedError("the client was closed"))
 
     def free(self, _close: Any = waiting.kmb_queue_close) -> None:
-        """Closes the library's queue, which cancels what is under way; a second time does nothing."""
+        """Closes the library's queue, which cancels what is under way; once is enough."""
         if self._handle:
             handle = ctypes.c_void_p(self._handle.value)
             self._handle.value = None
