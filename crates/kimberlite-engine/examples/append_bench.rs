@@ -19,7 +19,7 @@ use kimberlite_wire::{
     VerifyRequest,
 };
 
-const RUN: Duration = Duration::from_secs(3);
+const RUN: Duration = Duration::from_secs(2);
 
 struct Unpark(Thread);
 
@@ -85,6 +85,7 @@ impl Bench {
         let stream = self.stream(name);
         let mut pending = VecDeque::new();
         let mut times = Vec::new();
+        let before = self.engine.position();
         let started = Instant::now();
         while started.elapsed() < RUN {
             while pending.len() < in_flight {
@@ -99,11 +100,13 @@ impl Bench {
         times.sort_unstable();
         let per_second = done as f64 / started.elapsed().as_secs_f64();
         println!(
-            "{name:<28} {:>10.0} appends/s {:>12.0} events/s  p50 {:>9.3?} p99 {:>9.3?}",
+            "{name:<28} {:>10.0} appends/s {:>12.0} events/s  p50 {:>9.3?} p99 {:>9.3?}  \
+             {:>5.1} appends a group",
             per_second,
             per_second * f64::from(batch.count()),
             times[done / 2],
             times[done * 99 / 100],
+            done as f64 / (self.engine.position() - before) as f64,
         );
         stream
     }

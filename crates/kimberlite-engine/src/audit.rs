@@ -48,18 +48,36 @@ enum Subject {
     Statement(Hash),
 }
 
-type Written = watch::Receiver<Option<Result<(), Error>>>;
+/// A window, as those who are let in under it see it.
+#[derive(Clone, Debug)]
+struct Entered {
+    id: u64,
+    ends: Instant,
+    /// What became of its record.
+    written: watch::Receiver<Option<Result<(), Error>>>,
+}
 
 #[derive(Debug)]
 struct Window {
-    id: u64,
-    ends: Instant,
-    written: Written,
+    entered: Entered,
     /// The stream's name; empty for a statement.
     stream: String,
     totals: Totals,
     /// What the start record says about the offsets.
     started: Totals,
+}
+
+impl Windows {
+    /// Counts a call under the window that is open, if one is.
+    fn join(&mut self, key: &Key) -> Option<Entered> {
+        let window = self.open.get_mut(key).filter(|w| Instant::now() < w.entered.ends)?;
+        window.totals.calls += 1;
+        Some(window.entered.clone())
+    }
+
+    fn is_open(&self, key: &Key, id: u64) -> bool {
+        self.open.get(key).is_some_and(|window| window.entered.id == id)
+    }
 }
 
 /// The right to read under an open window.
@@ -83,7 +101,8 @@ impl Ticket {
             return;
         }
         let mut windows = lock(&self.audit.windows);
-        if let Some(window) = windows.open.get_mut(&self.key).filter(|w| w.id == self.id) {
+        let open = windows.open.get_mut(&self.key);
+        if let Some(window) = open.filter(|window| window.entered.id == self.id) {
             let totals = &mut window.totals;
             if totals.events == 0 {
                 totals.first_offset = first_offset;
@@ -154,13 +173,16 @@ impl Audit {
         started: Totals,
         make: impl FnOnce() -> Result<EventBatch, Error>,
     ) -> Result<Ticket, Error> {
-        let (id, ends, mut written) = match self.join(&key) {
+        // Taken apart from the match, which would hold the lock to its end.
+        let joined = lock(&self.windows).join(&key);
+        let entered = match joined {
             Some(open) => open,
-            None => self.open(&key, stream, started, make()?)?,
+            None => self.open(&key, stream, started, make()?).map_err(refusal)?,
         };
+        let Entered { id, ends, mut written } = entered;
         let outcome = match written.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
-            Err(_) => Some(Err(closed())),
+            Err(_) => Some(Err(self.not_queued())),
         };
         match outcome {
             Some(Err(error)) => {
@@ -171,50 +193,50 @@ impl Audit {
         }
     }
 
-    /// Counts a call under the window that is open, if one is.
-    fn join(&self, key: &Key) -> Option<(u64, Instant, Written)> {
-        let mut windows = lock(&self.windows);
-        let window = windows.open.get_mut(key).filter(|w| Instant::now() < w.ends)?;
-        window.totals.calls += 1;
-        Some((window.id, window.ends, window.written.clone()))
-    }
-
-    /// Opens a window and asks for its record. Where another thread was faster, two records stand
-    /// for the same window, which does no harm.
+    /// Opens a window and asks for its record, unless another thread was faster.
     fn open(
         &self,
         key: &Key,
         stream: &str,
         started: Totals,
         events: EventBatch,
-    ) -> Result<(u64, Instant, Written), Error> {
+    ) -> Result<Entered, Error> {
         let (tell, written) = watch::channel(None);
         let mut windows = lock(&self.windows);
+        if let Some(open) = windows.join(key) {
+            return Ok(open);
+        }
         windows.last_id += 1;
-        let id = windows.last_id;
-        let ends = Instant::now() + self.window;
+        let entered = Entered { id: windows.last_id, ends: Instant::now() + self.window, written };
         let window = Window {
-            id,
-            ends,
-            written: written.clone(),
+            entered: entered.clone(),
             stream: stream.to_string(),
             totals: Totals { events: 0, ..started },
             started,
         };
         let replaced = windows.open.insert(key.clone(), window);
-        windows.order.push_back((ends, id, key.clone()));
+        windows.order.push_back((entered.ends, entered.id, key.clone()));
         drop(windows);
-        if let Some(job) = replaced.and_then(|window| self.ending(key, &window)) {
-            self.queue.push(job)?;
-        }
+        let ending = replaced.and_then(|window| self.ending(key, &window));
         let work = Work::Audit { tenant_id: key.tenant_id, events };
-        self.queue.push(Job { work, reply: Reply::Waiting(tell), deadline: None })?;
-        Ok((id, ends, written))
+        let record = Job { work, reply: Reply::Waiting(tell), deadline: None };
+        for job in ending.into_iter().chain([record]) {
+            self.queue.push(job).inspect_err(|_| self.forget(key, entered.id))?;
+        }
+        Ok(entered)
+    }
+
+    /// The error of those who waited for a record that was never queued.
+    fn not_queued(&self) -> Error {
+        if self.queue.is_closed() {
+            return closed();
+        }
+        Error::new(ErrorCode::Overloaded, "too much waits to be committed")
     }
 
     fn forget(&self, key: &Key, id: u64) {
         let mut windows = lock(&self.windows);
-        if windows.open.get(key).is_some_and(|window| window.id == id) {
+        if windows.is_open(key, id) {
             windows.open.remove(key);
         }
     }
@@ -231,7 +253,7 @@ impl Audit {
         let mut windows = lock(&self.windows);
         while windows.order.front().is_some_and(|(ends, _, _)| all || *ends <= now) {
             let Some((_, id, key)) = windows.order.pop_front() else { break };
-            if windows.open.get(&key).is_some_and(|window| window.id == id) {
+            if windows.is_open(&key, id) {
                 let window = windows.open.remove(&key);
                 ended.extend(window.and_then(|window| self.ending(&key, &window)));
             }
@@ -243,7 +265,7 @@ impl Audit {
     fn ending(&self, key: &Key, window: &Window) -> Option<Job> {
         let totals = &window.totals;
         let told = totals.calls == 1 && totals.events <= window.started.events;
-        if told || !matches!(*window.written.borrow(), Some(Ok(()))) {
+        if told || !matches!(*window.entered.written.borrow(), Some(Ok(()))) {
             return None;
         }
         let window_ms = self.window.as_millis() as u64;

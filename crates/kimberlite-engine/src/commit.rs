@@ -17,6 +17,10 @@ use crate::state::{Entry, Machine};
 
 /// How often producers are looked through for idle ones.
 const EXPIRY_SWEEP: Duration = Duration::from_secs(3_600);
+/// Where a commit takes less than this, gathering more for one is not worth a pause.
+const CHEAP_COMMIT: Duration = Duration::from_micros(50);
+/// How often the processor is offered to those who are about to send more, before a group begins.
+const MAX_YIELDS: usize = 8;
 /// A buffer for blocks is used again unless a group made it larger than this.
 const MAX_SPARE_BYTES: usize = 32 << 20;
 
@@ -31,6 +35,10 @@ pub(crate) struct Committer {
     epoch: Option<u64>,
     ordinal: u64,
     spare: Vec<u8>,
+    /// How many requests the last group held.
+    last_group: usize,
+    /// How long it took to be durable.
+    last_commit: Duration,
     next_sweep: Instant,
     /// Set where what was committed could not be applied: the state is not the log's any more.
     broken: Option<Error>,
@@ -53,6 +61,8 @@ impl Committer {
             epoch: None,
             ordinal: 0,
             spare: Vec::new(),
+            last_group: 0,
+            last_commit: Duration::ZERO,
             next_sweep: Instant::now() + EXPIRY_SWEEP,
             broken: None,
         }
@@ -65,7 +75,10 @@ impl Committer {
             if waiting.is_empty() {
                 let wake_at = self.audit.next_end().into_iter().chain([self.next_sweep]).min();
                 match self.queue.take(wake_at) {
-                    Woken::Jobs(jobs) => waiting = jobs,
+                    Woken::Jobs(jobs) => {
+                        waiting = jobs;
+                        self.let_gather(&mut waiting);
+                    }
                     Woken::Idle => {}
                     Woken::Closed => break,
                 }
@@ -81,6 +94,26 @@ impl Committer {
         }
         if let Err(error) = self.writer.close() {
             tracing::warn!(%error, "the log was not closed cleanly");
+        }
+    }
+
+    /// Where the last group was large, those who were answered are sending their next requests just
+    /// now: they are let run while more comes, because a group of the first of them would make all
+    /// others wait for one more write. A caller on its own never waits.
+    fn let_gather(&mut self, waiting: &mut VecDeque<Job>) {
+        if self.last_commit < CHEAP_COMMIT {
+            return;
+        }
+        for _ in 0..MAX_YIELDS {
+            if waiting.len() * 2 > self.last_group {
+                break;
+            }
+            std::thread::yield_now();
+            let before = waiting.len();
+            self.queue.take_more(waiting);
+            if waiting.len() == before {
+                break;
+            }
         }
     }
 
@@ -122,6 +155,7 @@ impl Committer {
             judged.push((job, result));
         }
         let (drafts, cursor) = group.finish();
+        self.last_group = judged.len();
         let had_failed = self.writer.failure().is_some();
         match self.commit(drafts, cursor, false) {
             Ok(()) => judged.into_iter().for_each(|(job, result)| job.reply.send(result)),
@@ -194,11 +228,13 @@ impl Committer {
         if drafts.is_empty() {
             return Ok(());
         }
+        let started = Instant::now();
         let committed = if reserved {
             self.writer.commit_reserved(&drafts)
         } else {
             self.writer.commit(&drafts)
         };
+        self.last_commit = started.elapsed();
         match committed {
             Ok(places) => {
                 (self.epoch, self.ordinal) = (cursor.epoch, cursor.ordinal);

@@ -90,22 +90,21 @@ impl Group<'_> {
         let position =
             self.push_command(&Command::OpenProducer { producer_id, tenant_id, principal });
         self.staged.producers.entry(producer_id).or_default().opened = opened;
+        *self.staged.more_producers.entry(tenant_id).or_default() += 1;
         Ok(Response::OpenProducer(OpenProducerResponse { producer_id, position }))
     }
 
     /// Forgets the longest idle producers of a tenant that has as many as it may.
     fn make_room_for_producer(&mut self, tenant_id: u64) -> Result<(), Error> {
-        let is_own = |tenant: u64| tenant == tenant_id;
-        let opened = self.staged.producers.values().filter_map(|producer| producer.opened.as_ref());
-        let opened = opened.filter(|(tenant, _)| is_own(*tenant)).count();
-        let expired = self.staged.expired.iter().filter_map(|id| self.producers.get(*id));
-        let expired = expired.filter(|producer| is_own(producer.tenant_id)).count();
-        let count = self.producers.count_of(tenant_id) + opened - expired;
+        let more = self.staged.more_producers.get(&tenant_id).copied().unwrap_or(0);
+        let count = self.producers.count_of(tenant_id).saturating_add_signed(more as isize);
         if (count as u64) < limit::PRODUCERS_PER_TENANT {
             return Ok(());
         }
-        let mut idle = self.producers.longest_idle_of(tenant_id, expired + EXPIRED_FOR_ROOM);
+        let wanted = self.staged.expired.len() + EXPIRED_FOR_ROOM;
+        let mut idle = self.producers.longest_idle_of(tenant_id, wanted);
         idle.retain(|id| !self.staged.expired.contains(id));
+        idle.truncate(EXPIRED_FOR_ROOM);
         if idle.is_empty() {
             let detail = format!("tenant {tenant_id} has {count} producers open, its bound");
             return Err(Error::new(ErrorCode::Overloaded, detail));
@@ -128,6 +127,9 @@ impl Group<'_> {
 
     fn expire(&mut self, producer_ids: Vec<u64>) {
         self.staged.expired.extend(&producer_ids);
+        for producer in producer_ids.iter().filter_map(|id| self.producers.get(*id)) {
+            *self.staged.more_producers.entry(producer.tenant_id).or_default() -= 1;
+        }
         self.push_command(&Command::ExpireProducers { producer_ids });
     }
 

@@ -9,7 +9,7 @@ use kimberlite_wire::limit;
 /// A producer that does nothing for so long is forgotten.
 pub(crate) const IDLE_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many producers one decision forgets to make room in a tenant that has too many.
-pub(crate) const EXPIRED_FOR_ROOM: usize = 64;
+pub(crate) const EXPIRED_FOR_ROOM: usize = 256;
 
 /// What became of one append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -133,6 +133,10 @@ impl Queue {
         self.woken.notify_one();
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.inner).closed
+    }
+
     /// Drops what waits: nobody will do it.
     pub(crate) fn abandon(&self) {
         let (jobs, deadlines) = {

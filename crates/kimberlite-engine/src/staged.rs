@@ -161,6 +161,8 @@ pub(crate) struct Staged {
     pub(crate) names: HashMap<(u64, String), StagedName>,
     pub(crate) producers: HashMap<u64, StagedProducer>,
     pub(crate) expired: HashSet<u64>,
+    /// By tenant: how many more producers it has than before the group.
+    pub(crate) more_producers: HashMap<u64, i64>,
     pub(crate) outcomes: usize,
     pub(crate) last_stream_id: u64,
     pub(crate) last_producer_id: u64,
