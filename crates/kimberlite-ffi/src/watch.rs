@@ -85,11 +85,15 @@ impl Watch {
     /// Posts until the subscription has ended or its client is being closed.
     async fn tell(&self) {
         let readiness = &self.state.readiness;
-        while !readiness.ended.load(Ordering::Acquire) {
+        loop {
             self.state.subscription.ready().await;
             readiness.outstanding.store(true, Ordering::Release);
             self.post(Ok(Outcome::none()));
-            if self.state.client.closing_before(readiness.until_taken()).await {
+            // An end is told once more than needed rather than not at all.
+            if readiness.ended.load(Ordering::Acquire)
+                || self.state.client.closing_before(readiness.until_taken()).await
+                || readiness.ended.load(Ordering::Acquire)
+            {
                 return;
             }
         }
