@@ -110,8 +110,8 @@ pub(crate) fn check_stream(block: &BlockView<'_>, stream: StreamId) -> Result<()
     )))
 }
 
-/// Finds the blocks in chunks that are cut anywhere. A block within one chunk is used in place; only
-/// those across a cut are copied together.
+/// Finds the blocks in chunks that are cut anywhere. A block within one chunk is used in place;
+/// only those across a cut are copied together.
 #[derive(Default)]
 pub(crate) struct BlockSource {
     carry: Vec<u8>,

@@ -73,7 +73,7 @@ impl fmt::Debug for Client {
 impl Client {
     /// Connects, within `ClientOptions::connect_timeout_ms`. INVALID_ARGUMENT names a bad address
     /// or option; CONNECTION_FAILED names the cause for each address; AUTH_FAILED, TENANT_NOT_FOUND
-    /// and PERMISSION_DENIED come from the server, STORAGE and CORRUPTION from an embedded database.
+    /// and PERMISSION_DENIED come from the server, STORAGE and CORRUPTION from an embedded one.
     pub async fn connect(config: Config) -> Result<Client, Error> {
         Ok(Client { door: Arc::new(Door::open(config).await?) })
     }
@@ -111,8 +111,8 @@ impl Client {
         self.append_as(None, stream, expected, events, options, None).await
     }
 
-    /// [`Client::append`], or with a key [`Client::append_with_key`], which `stop` can cancel so that
-    /// the error still tells whether the append was sent, and the key that settles it.
+    /// [`Client::append`], or with a key [`Client::append_with_key`], which `stop` can cancel so
+    /// that the error still tells whether the append was sent, and the key that settles it.
     pub async fn append_until(
         &self,
         stop: &Stop,
@@ -368,10 +368,10 @@ impl Client {
         }
     }
 
-    /// Closes the client and every clone of it: each pending call, subscription and cursor ends with
-    /// CLOSED at once. Waits up to `timeout_ms` until sockets are closed and, for the last client of
-    /// an embedded database, until it is closed; TIMEOUT where that takes longer (it then goes on in
-    /// the background). Closing twice is fine.
+    /// Closes the client and every clone of it: each pending call, subscription and cursor ends
+    /// with CLOSED at once. Waits up to `timeout_ms` until sockets are closed and, for the last
+    /// client of an embedded database, until it is closed; TIMEOUT where that takes longer (it then
+    /// goes on in the background). Closing twice is fine.
     pub async fn close(&self, timeout_ms: u64) -> Result<(), Error> {
         self.door.close(timeout_ms).await
     }

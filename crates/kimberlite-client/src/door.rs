@@ -1,5 +1,6 @@
 //! The two doors to a database: a session over sockets, or an engine in this process.
 
+#[cfg(feature = "embedded")]
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;

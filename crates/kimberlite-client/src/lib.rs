@@ -1,5 +1,5 @@
-//! Kimberlite's client core: one object, safe from every thread, that reaches a database over TCP or
-//! TLS or opens one inside this process.
+//! Kimberlite's client core: one object, safe from every thread, that reaches a database over TCP
+//! or TLS or opens one inside this process.
 //!
 //! [`Client`] is asynchronous and works under any executor: sockets and clocks live on two threads
 //! named `kimberlite-io`, which all clients of the process share. [`blocking::Client`] is the same

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+#[cfg(feature = "embedded")]
 use kimberlite_wire::{Error, ErrorCode};
 
 /// Cancels a call without dropping it: the call ends with CANCELLED, and an append that was sent
@@ -50,7 +51,8 @@ impl Stop {
     }
 }
 
-/// CANCELLED.
+/// CANCELLED. A remote call's comes from the session.
+#[cfg(feature = "embedded")]
 pub(crate) fn cancelled() -> Error {
     Error::new(ErrorCode::Cancelled, "the call was cancelled")
 }

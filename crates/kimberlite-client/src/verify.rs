@@ -12,8 +12,8 @@ pub struct VerifiedHead {
     pub next_offset: u64,
 }
 
-/// Where a stream's chain begins: proven up to offset 0, by the stream's tenant, id, name and class.
-/// INVALID_DATA_CLASS where the information names none that this version knows.
+/// Where a stream's chain begins: proven up to offset 0, by the stream's tenant, id, name and
+/// class. INVALID_DATA_CLASS where the information names none that this version knows.
 pub fn genesis_of(tenant_id: u64, stream: &StreamInfo) -> Result<VerifiedHead, Error> {
     let class = DataClass::from_number(stream.data_class).ok_or_else(|| {
         let detail = format!("the stream's data class is {}", stream.data_class);

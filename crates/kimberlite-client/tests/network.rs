@@ -13,7 +13,7 @@ use common::proxy::Proxy;
 use common::{NONE, TOKEN, config, connect, events, expected, server, stream, texts};
 use kimberlite_client::blocking::Client;
 use kimberlite_client::{
-    CallOptions, Config, Error, ErrorCode, EventBatch, ExpectedOffset, StreamId,
+    CallOptions, Config, Error, ErrorCode, EventBatch, ExpectedOffset, Stop, StreamId, block_on,
 };
 use kimberlite_server::{Server, ServerConfig};
 
@@ -39,8 +39,8 @@ fn number(n: u64) -> EventBatch {
     EventBatch::from_events([n.to_string()]).expect("fits")
 }
 
-/// A dead address is passed over, whichever place it has; where all are dead, each is named with its
-/// cause.
+/// A dead address is passed over, whichever place it has; where all are dead, each is named with
+/// its cause.
 #[test]
 fn dead_addresses_are_passed_over() {
     let server = server();
@@ -159,6 +159,37 @@ fn deadlines_fire_in_silence() {
     assert_eq!(numbers(&client, s), [0, 1]);
 }
 
+/// A stopped append ends at once with CANCELLED, and with the key that settles it.
+#[test]
+fn a_stopped_append_tells_its_key() {
+    let server = server();
+    let proxy = Proxy::start(server.local_addr());
+    let client = Client::connect(through(&proxy)).expect("connects");
+    let s = stream(&client, "s");
+    client.append(s, ExpectedOffset::Any, number(0), &NONE).expect("done");
+    proxy.black_hole(true);
+    let stop = Arc::new(Stop::default());
+    let stopper = Arc::clone(&stop);
+    let stopping = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(100));
+        stopper.request();
+    });
+    let started = Instant::now();
+    let core = client.to_async();
+    let any = ExpectedOffset::Any;
+    let e = block_on(core.append_until(&stop, None, s, any, number(1), &NONE));
+    let e = e.expect_err("stopped");
+    assert_eq!(e.code, ErrorCode::Cancelled);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    stopping.join().expect("no panic");
+    proxy.black_hole(false);
+    proxy.cut();
+    let key = e.outcome_unknown.expect("it was sent");
+    let done = client.append_with_key(key, s, any, number(1), &NONE).expect("settled");
+    assert_eq!(done.first_offset, 1);
+    assert_eq!(numbers(&client, s), [0, 1]);
+}
+
 /// Where no server can be reached any more, a call that was not sent says so, within its deadline.
 #[test]
 fn a_lost_server_is_unavailable() {
@@ -234,8 +265,8 @@ fn cuts_lose_and_duplicate_nothing() {
     }
 }
 
-/// A server is stopped and started again, in one folder, in the middle of appends: none is lost, none
-/// happens twice, and the client and its subscription go on by themselves.
+/// A server is stopped and started again, in one folder, in the middle of appends: none is lost,
+/// none happens twice, and the client and its subscription go on by themselves.
 #[test]
 fn a_restarted_server_loses_and_duplicates_nothing() {
     let folder = tempfile::tempdir().expect("a folder");

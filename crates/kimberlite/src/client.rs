@@ -30,9 +30,9 @@ impl From<kimberlite_client::Client> for Client {
 impl Client {
     /// Connects to an address, or as a [`Config`] says.
     ///
-    /// INVALID_ARGUMENT names a bad address or option; CONNECTION_FAILED the cause for each address;
-    /// AUTH_FAILED, TENANT_NOT_FOUND and PERMISSION_DENIED come from the server, STORAGE and
-    /// CORRUPTION from an embedded database.
+    /// INVALID_ARGUMENT names a bad address or option; CONNECTION_FAILED the cause for each
+    /// address; AUTH_FAILED, TENANT_NOT_FOUND and PERMISSION_DENIED come from the server, STORAGE
+    /// and CORRUPTION from an embedded database.
     pub async fn connect(config: impl Into<Config>) -> Result<Client, Error> {
         Ok(kimberlite_client::Client::connect(config.into()).await?.into())
     }

@@ -51,7 +51,8 @@ fn rows_become_structs() -> Result<(), Error> {
 
     let sql = "SELECT ?1, ?2, ?3, ?4, ?5";
     let params = ("text", vec![1u8, 2], true, None::<i64>, Value::Int64(7));
-    let rows: Vec<(String, Vec<u8>, bool, Option<i64>, u64)> = client.query_as(sql, params)?;
+    type Cells = (String, Vec<u8>, bool, Option<i64>, u64);
+    let rows: Vec<Cells> = client.query_as(sql, params)?;
     assert_eq!(rows, [("text".to_string(), vec![1, 2], true, None, 7)]);
 
     let e = client.query_as::<(i64,)>("SELECT 'x'", ()).expect_err("text");

@@ -52,7 +52,7 @@ impl Local {
         let opened = offload("kimberlite-open", move || {
             Local::open_blocking(address, tenant_id, max_response_bytes, deadline)
         })?;
-        // Where nobody waits any more, the client that comes is dropped, which gives back its lease.
+        // Where nobody waits any more, the client that comes is dropped, and with it its lease.
         let calls = Arc::new(Calls::default());
         let opened = calls.bounded(opened, &limit).await?;
         opened.unwrap_or_else(|_| {

@@ -47,8 +47,8 @@ impl Lease {
         &self.engine
     }
 
-    /// Opens the database, or shares one that is open. Blocks, until `deadline` where another thread
-    /// is opening or closing the same one.
+    /// Opens the database, or shares one that is open. Blocks, until `deadline` where another
+    /// thread is opening or closing the same one.
     pub(super) fn acquire(address: EmbeddedAddress, deadline: Instant) -> Result<Lease, Error> {
         let (key, options) = match address {
             EmbeddedAddress::PrivateMemory => {

@@ -67,7 +67,13 @@ impl Core {
         id
     }
 
+    /// Cancels a call whose owner still waits for its last word.
     pub(super) fn cancel(&mut self, id: CallId, now_ms: u64) {
+        self.session.cancel(id, now_ms);
+    }
+
+    /// Cancels a call whose owner has gone.
+    pub(super) fn forget(&mut self, id: CallId, now_ms: u64) {
         self.calls.remove(&id);
         self.session.cancel(id, now_ms);
     }

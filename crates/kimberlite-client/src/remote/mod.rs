@@ -190,7 +190,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.ended && !process::is_forked() {
-            self.driver.drive(|core, now_ms| core.cancel(self.id, now_ms));
+            self.driver.drive(|core, now_ms| core.forget(self.id, now_ms));
         }
     }
 }
