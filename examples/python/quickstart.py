@@ -30,7 +30,10 @@ def main(address: str, token: str | None, ca_file: str) -> None:
                 if b"follow-up" in event.data:
                     break
 
-        sql = "SELECT id, data ->> '$.reason' AS reason FROM visits_python WHERE data ->> '$.patient' = ?"
+        sql = (
+            "SELECT id, data ->> '$.reason' AS reason FROM visits_python"
+            " WHERE data ->> '$.patient' = ?"
+        )
         for row in client.query(sql, [7]):
             print(f"sql: {row['id']} {row['reason']}")
 

@@ -129,23 +129,12 @@ pub fn test(root: &Path) -> Result<(), String> {
     for path in &made {
         println!("--- the quickstart from {}", path.display());
         if path.extension().is_some_and(|e| e == "whl") {
-            test_wheel(root, path, &folder)?;
+            python::test_wheel(root, path, &folder)?;
         } else {
             test_archive(path, &folder)?;
         }
     }
     Ok(())
-}
-
-fn test_wheel(root: &Path, wheel: &Path, folder: &Path) -> Result<(), String> {
-    let place = folder.join("venv");
-    run(python::plain(root)?.args(["-m", "venv"]).arg(&place))?;
-    let program = place.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let mut pip = Command::new(&program);
-    quiet(pip.args(["-m", "pip", "install", "--quiet", "--no-index"]).arg(wheel))?;
-    let mut quickstart = Command::new(&program);
-    quickstart.env_remove("PYTHONPATH").env_remove("KIMBERLITE_LIBRARY").current_dir(folder);
-    run(quickstart.arg(root.join("examples/python/quickstart.py")).arg("memory:"))
 }
 
 fn test_archive(archive: &Path, folder: &Path) -> Result<(), String> {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::{Options, deny};
 use crate::process::{cargo, command, run};
-use crate::{c_tests, codegen, python, scenario, sdk};
+use crate::{c_tests, codegen, python, scenario};
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,7 +92,7 @@ impl Part {
                 run(&mut cargo(root, ["test", "--workspace", "--locked", "--no-fail-fast"]))
             }
             Part::C => c_tests::run_every(root),
-            Part::Python => python_tests(root),
+            Part::Python => python::test(root),
             Part::Scenarios => scenarios(root, options, options.mutate),
             Part::Mutants => scenarios(root, options, true),
             Part::Package => crate::package::test(root),
@@ -120,26 +120,6 @@ fn scenarios(root: &Path, options: &Options, mutate: bool) -> Result<(), String>
     let file = options.file.clone().unwrap_or_else(|| PathBuf::from(scenario::FILE));
     let options = scenario::run::Options { file, mutate, sdks: options.sdks.clone() };
     scenario::run::run(root, &options)
-}
-
-fn python_tests(root: &Path) -> Result<(), String> {
-    python::install_tools(root)?;
-    let checks: [&[&str]; 5] = [
-        &["-m", "ruff", "check", "."],
-        &["-m", "ruff", "format", "--check", "."],
-        &["-m", "mypy"],
-        &["-m", "pyright"],
-        &["-m", "pytest", "--cov", "--cov-report=term", "tests"],
-    ];
-    // The tests start servers of their own.
-    let server = sdk::build_server(root)?;
-    for arguments in checks {
-        let mut python = python::command(root)?;
-        python.env("KIMBERLITE_SERVER", &server).args(arguments);
-        println!("--- python {}", arguments.join(" "));
-        run(&mut python)?;
-    }
-    Ok(())
 }
 
 /// Whether this process may change the machine.

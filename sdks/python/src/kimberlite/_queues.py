@@ -8,7 +8,7 @@ a signal handler, a finalizer) neither leaks a result nor frees one twice.
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Callable, Final, Generic, TypeVar
+from typing import Any, Callable, ClassVar, Final, Generic, TypeVar
 
 from kimberlite._error_base import KimberliteError
 from kimberlite._generated import CompletionKind
@@ -35,7 +35,7 @@ class Completion(ctypes.Structure):
     value1: int
     value2: int
 
-    _fields_ = (
+    _fields_: ClassVar[Any] = (
         ("operation", ctypes.c_uint64),
         ("tag", ctypes.c_uint64),
         ("error", ctypes.c_uint32),

@@ -205,13 +205,13 @@ class Row:
         self._values = values
         self._places = places
 
+    # Any, as of every database's rows: what a column holds is known to whoever wrote the
+    # statement. Give a row_type where the checker shall know it too.
     @overload
-    def __getitem__(self, index: int) -> Value: ...
+    def __getitem__(self, index: int | str) -> Any: ...
     @overload
-    def __getitem__(self, index: str) -> Value: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Value, ...]: ...
-    def __getitem__(self, index: int | str | slice) -> Value | tuple[Value, ...]:
+    def __getitem__(self, index: slice) -> tuple[Any, ...]: ...
+    def __getitem__(self, index: int | str | slice) -> Any:
         if isinstance(index, str):
             try:
                 return self._values[self._places[index]]
@@ -223,7 +223,7 @@ class Row:
     def __len__(self) -> int:
         return len(self._values)
 
-    def __iter__(self) -> Iterator[Value]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._values)
 
     def __eq__(self, other: object) -> bool:
@@ -238,11 +238,11 @@ class Row:
         """The names of the columns; with this, ``dict(row)`` works."""
         return list(self._places)
 
-    def as_tuple(self) -> tuple[Value, ...]:
+    def as_tuple(self) -> tuple[Any, ...]:
         """The values in order."""
         return self._values
 
-    def as_dict(self) -> dict[str, Value]:
+    def as_dict(self) -> dict[str, Any]:
         """The values by name."""
         return {name: self._values[place] for name, place in self._places.items()}
 
