@@ -97,6 +97,10 @@ void test_fork(const Door *door) {
   KmbPage *page = NULL;
   KmbQueue *queue = NULL;
   OK(kmb_read_page(client, stream_id, 0, 1, 0, NULL, &page, DETAIL));
+  /* The child answers through a pipe: its exit status belongs to Valgrind, which counts what the
+     child must not free as lost. */
+  int answer[2];
+  CHECK(pipe(answer) == 0);
   pid_t child = fork();
   if (child == 0) {
     KmbError error = KMB_OK;
@@ -110,11 +114,14 @@ void test_fork(const Door *door) {
     right = right && error == KMB_ERR_FORKED;
     kmb_page_free(page);
     kmb_client_disconnect(client);
-    _exit(right ? 0 : 1);
+    _exit(write(answer[1], right ? "y" : "n", 1) != 1);
   }
   int status = -1;
+  char right = 0;
   CHECK(child > 0 && waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(WIFEXITED(status) && read(answer[0], &right, 1) == 1 && right == 'y');
+  close(answer[0]);
+  close(answer[1]);
   kmb_page_free(page);
   append_some(client, stream_id, 1);
   OK(kmb_queue_new(true, &queue, DETAIL));
