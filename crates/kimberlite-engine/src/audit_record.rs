@@ -3,13 +3,17 @@
 //! Every record has `event`, what happened, and `principal`, who did it. The event's own timestamp
 //! tells when.
 //!
-//! | event | other fields |
-//! | --- | --- |
-//! | `tenant_created`, `tenant_deleted` | `tenant_id`; `by_tenant_id`, the tenant that the principal worked for |
-//! | `access_started` | `operation` (`read`, `subscribe` or `verify`), `stream_id`, `stream`, `data_class`, `from_offset`; for `read` also `end_offset`, the offset after the last event that the answer may hold |
-//! | `query_started` | `sql`, `sql_sha256` (without the values of its parameters), `streams` (name and data class of each stream that it reads), `position` (the cut that it saw) |
-//! | `access_ended` | `stream_id`, `stream`, `calls`, `events`, `first_offset`, `end_offset`, `window_ms`: what one `access_started` covered in all |
-//! | `query_ended` | `sql_sha256`, `calls`, `window_ms`: how often the statement ran under one `query_started` |
+//! - `tenant_created`, `tenant_deleted`: `tenant_id`, and `by_tenant_id`, the tenant that the
+//!   principal worked for.
+//! - `access_started`: `operation` (`read`, `subscribe` or `verify`), `stream_id`, `stream`,
+//!   `data_class`, `from_offset`; where the end is known beforehand, also `end_offset`, the offset
+//!   after the last event that the answer may hold.
+//! - `query_started`: `sql` without the values of its parameters, `sql_sha256`, `position` (the cut
+//!   that it saw), and `streams`: `stream` and `data_class` of each that it reads.
+//! - `access_ended`: `stream_id`, `stream`, `calls`, `events`, `first_offset`, `end_offset`,
+//!   `window_ms`: what one `access_started` covered in all.
+//! - `query_ended`: `sql_sha256`, `calls`, `window_ms`: how often the statement ran under one
+//!   `query_started`.
 
 use kimberlite_wire::block::Hash;
 use kimberlite_wire::{DataClass, Error, ErrorCode, EventBatch};

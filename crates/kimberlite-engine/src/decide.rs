@@ -101,9 +101,9 @@ impl Group<'_> {
         if (count as u64) < limit::PRODUCERS_PER_TENANT {
             return Ok(());
         }
-        let wanted = self.staged.expired.len() + EXPIRED_FOR_ROOM;
-        let mut idle = self.producers.longest_idle_of(tenant_id, wanted);
-        idle.retain(|id| !self.staged.expired.contains(id));
+        let in_use = self.staged.expired.len() + self.staged.producers.len();
+        let mut idle = self.producers.longest_idle_of(tenant_id, in_use + EXPIRED_FOR_ROOM);
+        idle.retain(|id| !self.is_in_use(*id));
         idle.truncate(EXPIRED_FOR_ROOM);
         if idle.is_empty() {
             let detail = format!("tenant {tenant_id} has {count} producers open, its bound");
@@ -116,13 +116,16 @@ impl Group<'_> {
     /// Forgets the producers that were idle for too long.
     pub(super) fn expire_idle(&mut self) {
         let mut idle = self.producers.idle(self.timestamp_ns());
-        idle.retain(|id| {
-            // One that the group uses is not idle any more.
-            !self.staged.expired.contains(id) && !self.staged.producers.contains_key(id)
-        });
+        idle.retain(|id| !self.is_in_use(*id));
         if !idle.is_empty() {
             self.expire(idle);
         }
+    }
+
+    /// Whether the group has used the producer, or has expired it already.
+    fn is_in_use(&self, producer_id: u64) -> bool {
+        self.staged.expired.contains(&producer_id)
+            || self.staged.producers.contains_key(&producer_id)
     }
 
     fn expire(&mut self, producer_ids: Vec<u64>) {
@@ -205,4 +208,182 @@ fn stream_exists(name: &str, present: &StagedName) -> Error {
         present.data_class.number()
     );
     Error::new(ErrorCode::StreamExists, detail).with_value(present.stream_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kimberlite_log::EntryDraft;
+    use kimberlite_wire::{EventBatch, Role};
+
+    use super::*;
+    use crate::job::{AppendWork, Done, Events, Job, Reply, Work};
+    use crate::producers::IDLE_EXPIRY;
+    use crate::sequencer::{ANY_OFFSET, Cursor};
+    use crate::state::{Applied, Entry, Machine};
+
+    /// A state machine whose log takes everything at once.
+    struct Bench {
+        machine: Machine,
+        cursor: Cursor,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let machine = Machine::new(Arc::new(Applied::new()));
+            let cursor = Cursor { next_index: 1, epoch: None, ordinal: 0, timestamp_ns: 1 };
+            let mut bench = Bench { machine, cursor };
+            let work = Work::CreateTenant { session: None, tenant_id: 1 };
+            assert!(bench.commit(vec![work])[0].is_ok());
+            bench
+        }
+
+        /// Judges the work as one group, applies its entries, and tells the answers.
+        fn commit(&mut self, work: Vec<Work>) -> Vec<Result<Done, Error>> {
+            let mut group = Group::new(&self.machine, self.cursor, Vec::new());
+            let job = |work| Job { work, reply: Reply::None, deadline: None };
+            let judged = work.into_iter().map(|work| group.judge(&job(work))).collect();
+            let (drafts, cursor) = group.finish();
+            drafts.iter().zip(self.cursor.next_index..).for_each(|(d, index)| self.apply(d, index));
+            self.cursor = cursor;
+            judged
+        }
+
+        fn apply(&mut self, draft: &EntryDraft, index: u64) {
+            let applied = self.machine.apply(Entry {
+                kind: draft.kind,
+                index,
+                epoch: draft.epoch,
+                ordinal: draft.ordinal,
+                timestamp_ns: draft.timestamp_ns,
+                rows: draft.rows.iter().copied(),
+                command: &draft.command,
+                blocks: &draft.blocks,
+                segment: 1,
+                blocks_start: 0,
+            });
+            applied.unwrap();
+            self.machine.publish(index);
+        }
+    }
+
+    fn session() -> Arc<Session> {
+        Arc::new(Session::new("ann", 1, Role::Writer, false))
+    }
+
+    fn append(producer_id: u64, sequence: u64) -> Work {
+        let batch = EventBatch::from_events(["x"]).unwrap();
+        Work::Append(AppendWork {
+            session: session(),
+            stream_id: 2,
+            expected_offset: ANY_OFFSET,
+            producer_id,
+            sequence,
+            acked_below: 1,
+            count: 1,
+            digest: batch.crc(),
+            events: Events::Small(batch),
+        })
+    }
+
+    fn create_stream() -> Work {
+        let name = "events".to_string();
+        Work::CreateStream { session: session(), name, data_class: DataClass::NonPhi }
+    }
+
+    fn codes(results: &[Result<Done, Error>]) -> Vec<ErrorCode> {
+        let code = |result: &Result<Done, Error>| {
+            result.as_ref().map_or_else(|e| e.code, |_| ErrorCode::Ok)
+        };
+        results.iter().map(code).collect()
+    }
+
+    /// A group sees what its own requests have decided before: a stream, a producer, a deletion.
+    #[test]
+    fn a_group_sees_its_own_decisions() {
+        let mut bench = Bench::new();
+        let root = Arc::new(Session::new("root", 1, Role::Admin, true));
+        let results = bench.commit(vec![
+            append(0, 0),
+            create_stream(),
+            create_stream(),
+            Work::OpenProducer { session: session() },
+            append(1, 1),
+            append(1, 1),
+            append(0, 0),
+            Work::DeleteTenant { session: root, tenant_id: 1 },
+            append(0, 0),
+            create_stream(),
+        ]);
+        use ErrorCode::{Ok, StreamNotFound, TenantNotFound};
+        let expected = [StreamNotFound, Ok, Ok, Ok, Ok, Ok, Ok, Ok, TenantNotFound, TenantNotFound];
+        assert_eq!(codes(&results), expected);
+        assert!(bench.machine.applied.catalogue().tenant_ids().is_empty());
+        assert_eq!(bench.machine.producers.outcomes(), 0);
+    }
+
+    /// A producer that was idle for too long is forgotten by a logged decision, one that is at work
+    /// is not, and appends of the forgotten one say so.
+    #[test]
+    fn idle_producers_expire() {
+        let mut bench = Bench::new();
+        let open = || Work::OpenProducer { session: session() };
+        bench.commit(vec![create_stream(), open(), open(), append(1, 1), append(2, 1)]);
+        let week_ns = IDLE_EXPIRY.as_nanos() as u64;
+        bench.cursor.timestamp_ns += week_ns / 2;
+        bench.commit(vec![append(2, 2)]);
+        bench.cursor.timestamp_ns += week_ns / 2 + 1;
+        let results = bench.commit(vec![Work::ExpireProducers, append(1, 2), append(2, 3)]);
+        use ErrorCode::{Ok, ProducerExpired};
+        assert_eq!(codes(&results), [Ok, ProducerExpired, Ok]);
+        assert_eq!(codes(&bench.commit(vec![append(1, 1)])), [ProducerExpired]);
+        // A group that uses a producer does not expire it.
+        bench.cursor.timestamp_ns += 2 * week_ns;
+        let results = bench.commit(vec![append(2, 4), Work::ExpireProducers, append(2, 5)]);
+        assert_eq!(codes(&results), [Ok, Ok, Ok]);
+    }
+
+    /// A tenant that has as many producers as it may forgets the longest idle ones for new ones.
+    #[test]
+    fn producers_of_a_tenant_are_bounded() {
+        let mut bench = Bench::new();
+        bench.commit(vec![create_stream()]);
+        let bound = limit::PRODUCERS_PER_TENANT as usize;
+        for _ in 0..bound / 1024 {
+            bench.cursor.timestamp_ns += 1;
+            let opened = bench
+                .commit((0..1024).map(|_| Work::OpenProducer { session: session() }).collect());
+            assert!(opened.iter().all(Result::is_ok));
+        }
+        bench.commit(vec![append(1, 1)]);
+        bench.cursor.timestamp_ns += 1;
+        let results = bench.commit(vec![
+            append(1, 2),
+            Work::OpenProducer { session: session() },
+            append(2, 1),
+            append(1025, 1),
+        ]);
+        use ErrorCode::{Ok, ProducerExpired};
+        assert_eq!(codes(&results), [Ok, Ok, ProducerExpired, Ok]);
+        assert!(bench.machine.producers.count_of(1) <= bound);
+    }
+
+    /// After a time was passed, entries of the same group are later than it.
+    #[test]
+    fn passing_a_time_parts_a_group() {
+        let mut bench = Bench::new();
+        bench.commit(vec![create_stream()]);
+        let timestamp_ns = bench.cursor.timestamp_ns + 10;
+        let results =
+            bench.commit(vec![append(0, 0), Work::PassTime { timestamp_ns }, append(0, 0)]);
+        let times: Vec<u64> = results
+            .into_iter()
+            .filter_map(|result| match result {
+                Ok(Done::Response(Response::Append(done))) => Some(done.timestamp_ns),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(times, [timestamp_ns - 10, timestamp_ns + 1]);
+    }
 }

@@ -1,4 +1,5 @@
-//! The applied state, and how an entry of the log changes it: the same at recovery as while running.
+//! The applied state, and how an entry of the log changes it: the same at recovery as while the
+//! database runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -228,5 +229,65 @@ impl Machine {
             Command::ExpireProducers { producer_ids } => self.producers.expire(&producer_ids),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(
+        kind: EntryKind,
+        index: u64,
+        epoch: u64,
+        ordinal: u64,
+        command: &[u8],
+    ) -> Entry<'_, std::vec::IntoIter<RequestRow>> {
+        Entry {
+            kind,
+            index,
+            epoch,
+            ordinal,
+            timestamp_ns: index,
+            rows: Vec::new().into_iter(),
+            command,
+            blocks: &[],
+            segment: 1,
+            blocks_start: 0,
+        }
+    }
+
+    /// Entries of a sequencer that was deposed, and those after a gap, change nothing.
+    #[test]
+    fn void_entries_change_nothing() {
+        let mut machine = Machine::new(Arc::new(Applied::new()));
+        let tenant = |id| Command::CreateTenant { tenant_id: id, audit_stream_id: id }.encode();
+        let steps = [
+            (EntryKind::Begin, 1, 1, 0, 0),
+            (EntryKind::Command, 2, 1, 1, 10),
+            (EntryKind::Command, 3, 1, 3, 11),
+            (EntryKind::Blank, 4, 0, 0, 0),
+            (EntryKind::Command, 5, 1, 2, 12),
+            (EntryKind::Begin, 6, 6, 0, 0),
+            (EntryKind::Command, 7, 1, 3, 13),
+            (EntryKind::Command, 8, 6, 1, 14),
+        ];
+        for (kind, index, epoch, ordinal, tenant_id) in steps {
+            machine.apply(entry(kind, index, epoch, ordinal, &tenant(tenant_id))).unwrap();
+        }
+        machine.publish(8);
+        assert_eq!(machine.applied.catalogue().tenant_ids(), [10, 12, 14]);
+        assert_eq!((machine.applied.position(), machine.applied.position_at(6)), (8, 6));
+    }
+
+    /// An entry out of its place, or before its time, is damage.
+    #[test]
+    fn entries_come_in_order() {
+        let mut machine = Machine::new(Arc::new(Applied::new()));
+        machine.apply(entry(EntryKind::Begin, 1, 1, 0, &[])).unwrap();
+        let skipped = machine.apply(entry(EntryKind::Time, 3, 1, 1, &[])).unwrap_err();
+        assert_eq!(skipped.code, ErrorCode::Corruption);
+        let early = Entry { timestamp_ns: 0, ..entry(EntryKind::Time, 2, 1, 1, &[]) };
+        assert_eq!(machine.apply(early).unwrap_err().code, ErrorCode::Corruption);
     }
 }

@@ -106,7 +106,7 @@ fn statements_are_recorded() {
 /// it said is not mentioned again.
 #[test]
 fn windows_end_with_what_they_covered() {
-    let engine = open(EngineOptions { audit_window_ms: 150, ..small() });
+    let engine = open(EngineOptions { audit_window_ms: 1_000, ..small() });
     let writer = writer(&engine);
     let admin = caller(&engine, "ann", 1, Role::Admin);
     let (stream, once) = (phi(&writer, "vitals"), phi(&writer, "once"));
@@ -117,13 +117,13 @@ fn windows_end_with_what_they_covered() {
     for _ in 0..3 {
         writer.query("SELECT count(*) FROM vitals").unwrap();
     }
-    std::thread::sleep(Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(1_500));
     let records = admin.audited();
     let ended = named(&records, "access_ended");
     assert_eq!(ended.len(), 1, "{records:?}");
     assert_eq!((&ended[0]["calls"], &ended[0]["events"]), (&2.into(), &4.into()));
     assert_eq!((&ended[0]["first_offset"], &ended[0]["end_offset"]), (&0.into(), &3.into()));
-    assert_eq!((&ended[0]["stream"], &ended[0]["window_ms"]), (&"vitals".into(), &150.into()));
+    assert_eq!((&ended[0]["stream"], &ended[0]["window_ms"]), (&"vitals".into(), &1_000.into()));
     let queries = named(&records, "query_ended");
     assert_eq!((queries.len(), &queries[0]["calls"]), (1, &3.into()));
     assert_eq!(queries[0]["sql_sha256"], named(&records, "query_started")[0]["sql_sha256"]);
@@ -137,16 +137,16 @@ fn windows_end_with_what_they_covered() {
 /// A subscription that outlives its window is put on record again before it goes on.
 #[test]
 fn long_subscriptions_are_recorded_again() {
-    let engine = open(EngineOptions { audit_window_ms: 100, ..small() });
+    let engine = open(EngineOptions { audit_window_ms: 1_000, ..small() });
     let writer = writer(&engine);
     let admin = caller(&engine, "ann", 1, Role::Admin);
     let stream = phi(&writer, "vitals");
     let mut subscription = writer.subscribe(stream, 0).unwrap();
     assert_eq!(take(&mut *subscription, 3).len(), 3);
-    std::thread::sleep(Duration::from_millis(250));
+    std::thread::sleep(Duration::from_millis(1_300));
     writer.append(stream, &[b"four", b"five"]).unwrap();
     assert_eq!(take(&mut *subscription, 2).len(), 2);
-    std::thread::sleep(Duration::from_millis(250));
+    std::thread::sleep(Duration::from_millis(1_300));
     let records = admin.audited();
     let started: Vec<&Json> =
         named(&records, "access_started").iter().map(|record| &record["from_offset"]).collect();

@@ -153,7 +153,8 @@ fn repeats_are_found_after_reopening() {
     }
 }
 
-/// The log remembers so many outcomes and no more; what producers know is forgotten, and makes room.
+/// The log remembers so many outcomes and no more; what producers know is forgotten, and makes
+/// room.
 #[test]
 fn outcomes_are_bounded() {
     let engine = memory();

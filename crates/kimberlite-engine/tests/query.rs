@@ -197,7 +197,8 @@ fn results_are_streamed() {
     assert_eq!(writer.count("SELECT count(*) FROM events"), 20_000);
 }
 
-/// A query that takes longer than the caller gives it ends with TIMEOUT, soon, and frees its thread.
+/// A query that takes longer than the caller gives it ends with TIMEOUT, soon, and frees its
+/// thread.
 #[test]
 fn slow_queries_end() {
     let engine = memory();
