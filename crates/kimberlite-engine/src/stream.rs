@@ -24,6 +24,8 @@ pub(crate) struct BlockPlace {
     pub(crate) count: u32,
 }
 
+const _: () = assert!(size_of::<BlockPlace>() == 40);
+
 impl BlockPlace {
     pub(crate) fn len(&self) -> usize {
         block_len(self.body_len as usize)
