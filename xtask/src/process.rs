@@ -1,8 +1,11 @@
 //! Runs other programs, so that a failure names the command that failed.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 /// A command whose text form can be shown.
 pub fn command<I, S>(program: impl AsRef<OsStr>, arguments: I) -> Command
@@ -42,6 +45,49 @@ pub fn shown(command: &Command) -> String {
 pub fn run(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|e| format!("{}: {e}", shown(command)))?;
     if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", shown(command))) }
+}
+
+/// Runs it and hands out each line of its output as it comes; its errors stay visible. Returns
+/// whether it succeeded. One that runs longer than `limit` is stopped, which is an error.
+pub fn lines(
+    command: &mut Command,
+    limit: Duration,
+    mut each: impl FnMut(&str),
+) -> Result<bool, String> {
+    let name = shown(command);
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("{name}: {e}"))?;
+    let output = child.stdout.take().ok_or_else(|| format!("{name}: no standard output"))?;
+    let (sender, receiver) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    loop {
+        match receiver.recv_timeout(limit.saturating_sub(start.elapsed())) {
+            Ok(line) => each(&line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                // It may end by itself at this moment; then there is nothing to stop.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!(
+                    "{name} took longer than {} s and was stopped",
+                    limit.as_secs()
+                ));
+            }
+        }
+    }
+    let status = child.wait().map_err(|e| format!("{name}: {e}"))?;
+    reader.join().map_err(|_| format!("{name}: its output could not be read"))?;
+    Ok(status.success())
 }
 
 /// Runs it and returns what it printed, whatever its exit code; its errors stay visible.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -15,6 +16,9 @@ use crate::server::{self, Server, Setup, Token};
 
 /// A tenant that no scenario uses; the token `stranger` belongs to it.
 const STRANGERS_TENANT: u64 = 1;
+
+/// How long one runner may take for all scenarios; it needs some seconds.
+const RUNNER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What to run.
 pub struct Options {
@@ -41,19 +45,12 @@ pub fn run(root: &Path, options: &Options) -> Result<(), String> {
         let path = folder.join("scenarios.json");
         let mut command = sdk.scenario_runner(root, &path)?;
         let (json, _server) = prepare(&plan, &server_program, &folder)?;
-        let (success, text) = run_one(&mut command, &path, &json)?;
+        let (success, text) = run_one(&mut command, &path, &json, options.mutate)?;
         let report = Report::parse(&text);
         if options.mutate {
-            println!(
-                "{}",
-                text.lines().filter(|l| !l.starts_with("FAIL ")).collect::<Vec<_>>().join("\n")
-            );
             wrong.extend(survivors(sdk.name(), &json, &report));
-        } else {
-            print!("{text}");
-            if !success || report.doors.values().any(|counts| counts.failed > 0) {
-                wrong.push(format!("{}: see its FAIL lines above", sdk.name()));
-            }
+        } else if !success || report.doors.values().any(|counts| counts.failed > 0) {
+            wrong.push(format!("{}: see its FAIL lines above", sdk.name()));
         }
         reports.push((sdk.name(), report));
     }
@@ -62,9 +59,23 @@ pub fn run(root: &Path, options: &Options) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-fn run_one(command: &mut Command, path: &Path, json: &Json) -> Result<(bool, String), String> {
+/// Runs one runner; failures appear as they come, but those of mutants are what is wanted.
+fn run_one(
+    command: &mut Command,
+    path: &Path,
+    json: &Json,
+    mutate: bool,
+) -> Result<(bool, String), String> {
     std::fs::write(path, json.to_string()).map_err(|e| format!("{}: {e}", path.display()))?;
-    process::output(command)
+    let mut text = String::new();
+    let success = process::lines(command, RUNNER_TIMEOUT, |line| {
+        if !(mutate && line.starts_with("FAIL ")) {
+            println!("{line}");
+        }
+        text.push_str(line);
+        text.push('\n');
+    })?;
+    Ok((success, text))
 }
 
 /// A server for this runner alone, and the scenarios rendered for it.
