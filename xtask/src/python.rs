@@ -70,7 +70,7 @@ pub fn test(root: &Path) -> Result<(), String> {
             "--allowlist=tests/typing/stubtest-allowed.txt",
         ],
         // pyproject.toml holds the coverage that is demanded.
-        &["-m", "pytest", "--quiet", "--cov", "tests"],
+        &["-m", "pytest", "--quiet", "--cov=kimberlite", "tests"],
     ];
     // The tests start servers of their own.
     let server = sdk::build_server(root)?;

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import gc
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from kimberlite import (
     ClosedError,
     ConnectionFailedError,
     DataClass,
+    Event,
     InvalidArgumentError,
     InvalidDataClassError,
     InvalidUtf8Error,
@@ -52,9 +55,55 @@ def test_append_and_read_back(client: Client, stream: StreamId) -> None:
     age = datetime.datetime.now(datetime.timezone.utc) - page[0].timestamp
     assert abs(age) < datetime.timedelta(minutes=1)
     assert page.end_offset == page.next_offset == 3
-    assert "events=3" in repr(page)
-    with pytest.raises(IndexError, match="3 events"):
-        page[3]
+    assert repr(page) == "Page(3 events from offset 0, 18 bytes)"
+
+
+@pytest.mark.parametrize("size", [10, 1000])
+def test_columns_of_a_page(client: Client, stream: StreamId, size: int) -> None:
+    """A page's columns are views, which outlive it, whether it was copied or left in place."""
+    events = [b"%d" % (i % 10) * (size + i % 3) for i in range(100)]
+    client.append(stream, events)
+    page = client.read(stream)
+    data, lengths, times = page.data, page.lengths, page.timestamps_ns
+    assert [lengths.format, times.format, data.format] == ["I", "Q", "B"]
+    assert data.readonly
+    views = list(page.views())
+    again = pickle.loads(pickle.dumps(page))
+    assert list(again) == list(page)
+    assert page[-1] == list(page)[99]
+    assert page[5:50:7] == list(page)[5:50:7]
+    with pytest.raises(IndexError, match="100 events"):
+        page[100]
+    del page
+    gc.collect()
+    # Other pages come and go where this one would be, were it freed.
+    for _ in range(20):
+        client.read(stream)
+    assert bytes(data) == b"".join(events)
+    assert list(lengths) == list(map(len, events))
+    assert set(times) == {again[0].timestamp_ns}
+    assert list(map(bytes, views)) == events == again.payloads()
+
+
+def test_a_page_outlives_its_client(stream: StreamId, client: Client) -> None:
+    """Pages stay whole after the close."""
+    client.append(stream, [b"x" * 1000] * 1000)
+    page = client.read(stream)
+    client.close()
+    assert page.payloads() == [b"x" * 1000] * 1000
+    assert bytes(page.data) == b"x" * 1_000_000
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+@pytest.mark.parametrize("size", [0, 1, 700])
+def test_events_of_one_length(client: Client, stream: StreamId, count: int, size: int) -> None:
+    """Events of one length are cut by a quicker way, which gives the same."""
+    events = [bytes([i % 256]) * size for i in range(count)]
+    client.append(stream, events)
+    page = client.read(stream)
+    assert page.payloads() == events
+    assert [(e.offset, e.data) for e in page] == list(enumerate(events))
+    assert isinstance(next(iter(page)), Event)
 
 
 def test_appended_result_tells_position_and_time(client: Client, stream: StreamId) -> None:

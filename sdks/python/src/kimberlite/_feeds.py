@@ -53,8 +53,8 @@ class EventFeed:
         if not taken or newest is None:
             return None
         data = [event.data for event in taken]
-        lens = array("I", map(len, data))
-        timestamps = array("Q", [event.timestamp_ns for event in taken])
+        lens = memoryview(array("I", map(len, data)))
+        timestamps = memoryview(array("Q", [event.timestamp_ns for event in taken]))
         first = taken[0].offset
         return Page(first, b"".join(data), lens, timestamps, newest.next_offset, newest.position)
 

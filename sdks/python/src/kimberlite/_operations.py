@@ -45,7 +45,8 @@ ANY_OFFSET: Final = FOREVER
 _PARAM_TEXT: Final = 64
 _CALL_STALE: Final = 1
 _U8_MAX: Final = 255
-# Above this many bytes the library's copy is worth letting other threads run meanwhile.
+# Above this many bytes a copy costs more than what saves it: letting other threads run while the
+# library copies an append's events, or leaving a page's bytes where they are.
 _LARGE_BYTES: Final = 65536
 
 _CALL_OPTIONS: Final = struct.Struct("=QQIIQ")
@@ -271,18 +272,58 @@ def open_producer(client: int, call: bytes | None) -> Operation[int]:
 # Reading.
 
 
+class _PageMemory:
+    """A page of the library, freed when nothing looks at it any more."""
+
+    def __init__(self, address: int) -> None:
+        self._address = address
+
+    def view(self, address: int, size: int) -> memoryview:
+        """Bytes of the page; the view keeps it alive."""
+        array_type: Any = ctypes.c_ubyte * size
+        window = array_type.from_address(address)
+        window.owner = self
+        return memoryview(window).cast("B").toreadonly()
+
+    def __del__(self, _free: Any = quick.kmb_page_free) -> None:
+        _free(self._address)
+
+
 def _decode_page(completion: Completion) -> Page:
-    """A page's bytes as Python's own."""
+    """A page: a large one stays where it is, a small one is copied, which is quicker."""
+    fields = _PAGE.unpack(string_at(completion.result, _PAGE.size))
+    (count, first, data, data_len, _, lens_at, timestamps_at, next_offset, position) = fields
+    if data_len < _LARGE_BYTES:
+        return _copied_page(completion)
+    # Given up first: an interrupt between these lines may leak a page, but never free one twice.
+    address, completion.result = completion.result, 0
+    memory = _PageMemory(address)
+    return Page(
+        first,
+        memory.view(data, data_len),
+        memory.view(lens_at, count * 4).cast("I"),
+        memory.view(timestamps_at, count * 8).cast("Q"),
+        next_offset,
+        position,
+    )
+
+
+def _copied_page(completion: Completion) -> Page:
+    """A page's bytes as Python's own: a subscription's page is freed at once, to let more come."""
     (count, first, data, data_len, _, lens_at, timestamps_at, next_offset, position) = _PAGE.unpack(
         string_at(completion.result, _PAGE.size)
     )
-    lens = array("I")
-    timestamps = array("Q")
-    if count:
-        lens.frombytes(string_at(lens_at, count * 4))
-        timestamps.frombytes(string_at(timestamps_at, count * 8))
     payload = string_at(data, data_len) if data_len else b""
-    return Page(first, payload, lens, timestamps, next_offset, position)
+    lens = string_at(lens_at, count * 4) if count else b""
+    timestamps = string_at(timestamps_at, count * 8) if count else b""
+    return Page(
+        first,
+        payload,
+        memoryview(lens).cast("I"),
+        memoryview(timestamps).cast("Q"),
+        next_offset,
+        position,
+    )
 
 
 def _decode_optional_page(completion: Completion) -> Page | None:
@@ -397,7 +438,7 @@ def subscription_next(
 
     def save(completion: Completion) -> None:
         if completion.result:
-            arrived.append(_decode_page(completion))
+            arrived.append(_copied_page(completion))
 
     def decode(completion: Completion) -> Page | None:
         save(completion)

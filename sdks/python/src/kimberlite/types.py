@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NewType, TypeVar, Union, cast, overload
+from itertools import accumulate, chain, repeat
+from struct import Struct
+from typing import Any, Callable, Generic, NamedTuple, NewType, TypeVar, Union, cast, overload
 
 from kimberlite._error_base import AppendKey
 from kimberlite._generated import AtKind, DataClass, LogLevel, Role
-
-if TYPE_CHECKING:
-    from array import array
 
 StreamId = NewType("StreamId", int)
 """A stream's id."""
@@ -55,27 +55,44 @@ class Event(NamedTuple):
         return _utc(self.timestamp_ns)
 
 
-class Page(Sequence[Event]):
-    """Events that were read together, in order.
+# What Event(…) does, but in C: a third of the time.
+_new_event = cast("Callable[[tuple[int, bytes, int]], Event]", partial(tuple.__new__, Event))
 
-    The page owns its bytes. Events are cut out of them only when they are asked for; ``views``
-    gives them without copying.
+# So many events of one length are unpacked by one step.
+_TOGETHER = 100
+
+
+class Page(Sequence[Event]):
+    """Events that were read together, in order: a sequence of ``Event``.
+
+    Events are cut out of the page only when they are asked for. Its columns, ``data``, ``lengths``
+    and ``timestamps_ns``, are views that cost nothing, for ``numpy.frombuffer`` and the like; what
+    they show stays alive as long as they do.
     """
 
-    __slots__ = ("_data", "_lens", "_timestamps", "first_offset", "next_offset", "position")
+    __slots__ = (
+        "_data",
+        "_ends",
+        "_lens",
+        "_timestamps",
+        "first_offset",
+        "next_offset",
+        "position",
+    )
 
     def __init__(
         self,
         first_offset: int,
-        data: bytes,
-        lens: array[int],
-        timestamps: array[int],
+        data: bytes | memoryview,
+        lens: memoryview,
+        timestamps: memoryview,
         next_offset: int,
         position: int,
     ) -> None:
         self._data = data
         self._lens = lens
         self._timestamps = timestamps
+        self._ends: list[int] | None = None
         self.first_offset = Offset(first_offset)
         """The offset of the first event."""
         self.next_offset = Offset(next_offset)
@@ -88,10 +105,38 @@ class Page(Sequence[Event]):
         """The offset after the page's last event: where the next read goes on."""
         return Offset(self.first_offset + len(self._lens))
 
+    @property
+    def data(self) -> memoryview:
+        """The data of all events, one after the other: bytes."""
+        return memoryview(self._data)
+
+    @property
+    def lengths(self) -> memoryview:
+        """The length of each event's data: unsigned 32-bit integers, format ``I``."""
+        return self._lens
+
+    @property
+    def timestamps_ns(self) -> memoryview:
+        """When each event was committed: unsigned 64-bit integers, format ``Q``."""
+        return self._timestamps
+
     def payloads(self) -> list[bytes]:
         """The data of every event."""
-        read = BytesIO(self._data).read
-        return [read(length) for length in self._lens]
+        lens = self._lens.tobytes()
+        count = len(self._lens)
+        if count >= _TOGETHER and lens == lens[: self._lens.itemsize] * count and self._lens[0]:
+            return self._equal_payloads(self._lens[0], count)
+        # Without Python code per event; a loop with slices takes five times as long.
+        return list(map(BytesIO(self._data).read, self._lens))
+
+    def _equal_payloads(self, length: int, count: int) -> list[bytes]:
+        """Events of one length, many by one step: half the time."""
+        unpack = Struct(f"{length}s" * _TOGETHER).iter_unpack
+        end = count // _TOGETHER * _TOGETHER * length
+        whole = memoryview(self._data)
+        payloads: list[bytes] = list(chain.from_iterable(unpack(whole[:end])))
+        payloads += map(BytesIO(whole[end:]).read, repeat(length, count - len(payloads)))
+        return payloads
 
     def views(self) -> Iterator[memoryview]:
         """The data of every event as views into the page, which they keep alive."""
@@ -106,27 +151,47 @@ class Page(Sequence[Event]):
         return len(self._lens)
 
     def __iter__(self) -> Iterator[Event]:
-        # map over three columns runs without Python code per event.
-        offsets = cast("Iterable[Offset]", range(self.first_offset, self.end_offset))
-        return map(Event, offsets, self.payloads(), self._timestamps)
+        # A map over three columns runs without Python code per event.
+        offsets = range(self.first_offset, self.end_offset)
+        return map(_new_event, zip(offsets, self.payloads(), self._timestamps))
 
     @overload
     def __getitem__(self, index: int) -> Event: ...
     @overload
     def __getitem__(self, index: slice) -> list[Event]: ...
     def __getitem__(self, index: int | slice) -> Event | list[Event]:
-        if isinstance(index, slice):
-            return list(self)[index]
         count = len(self._lens)
+        if isinstance(index, slice):
+            return [self._event(place) for place in range(*index.indices(count))]
         place = index + count if index < 0 else index
         if not 0 <= place < count:
             raise IndexError(f"the page has {count} events; there is none at {index}")
-        start = sum(self._lens[:place])
-        data = self._data[start : start + self._lens[place]]
+        return self._event(place)
+
+    def _event(self, place: int) -> Event:
+        ends = self._ends
+        if ends is None:
+            ends = self._ends = list(accumulate(self._lens))
+        end = ends[place]
+        data = bytes(self._data[end - self._lens[place] : end])
         return Event(Offset(self.first_offset + place), data, self._timestamps[place])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        columns = (bytes(self._data), self._lens.tobytes(), self._timestamps.tobytes())
+        return _page_of, (self.first_offset, *columns, self.next_offset, self.position)
+
     def __repr__(self) -> str:
-        return f"Page(first_offset={self.first_offset}, events={len(self)})"
+        # No data stands here: a page may end up in a log.
+        size = len(self._data)
+        return f"Page({len(self)} events from offset {self.first_offset}, {size} bytes)"
+
+
+def _page_of(
+    first: int, data: bytes, lens: bytes, timestamps: bytes, next_offset: int, position: int
+) -> Page:
+    """A page from its bytes, as pickle keeps it."""
+    columns = memoryview(lens).cast("I"), memoryview(timestamps).cast("Q")
+    return Page(first, data, *columns, next_offset, position)
 
 
 @dataclasses.dataclass(frozen=True)
