@@ -108,6 +108,7 @@ static KmbCallOptions call_of(const cJSON *a) {
   KmbCallOptions call;
   memset(&call, 0, sizeof call);
   call.timeout_ms = number(a, "timeout_ms", 0);
+  call.min_position = number(a, "min_position", 0);
   return call;
 }
 
@@ -531,11 +532,11 @@ static const struct {
     {"open_producer", op_open_producer, " "},
     {"append_with_key", op_append_with_key,
      " stream events expected_offset producer_id sequence "},
-    {"read", op_read, " stream from_offset max_events max_bytes "},
+    {"read", op_read, " stream from_offset max_events max_bytes min_position "},
     {"read_all", op_read_all, " stream from_offset page_events "},
     {"subscribe", op_subscribe, " stream from_offset subscription "},
     {"next", op_next, " subscription wanted "},
-    {"query", op_query, " sql params at_position at_timestamp_ns "},
+    {"query", op_query, " sql params at_position at_timestamp_ns min_position "},
     {"verify", op_verify, " stream "},
     {"list_streams", op_list_streams, " "},
     {"stream_info", op_stream_info, " stream name "},
