@@ -147,7 +147,7 @@ panic() {
     --target-dir "$target/test-panic")
   folder=$target/test-panic/${built##*/}
   compile "$work/abi-test-panic" "$folder" gcc -DTEST_PANIC
-  run panic env ONLY=panic "$work/abi-test-panic"
+  run panic env ONLY=panic RUST_BACKTRACE=0 "$work/abi-test-panic"
 }
 
 for mode in $modes; do
