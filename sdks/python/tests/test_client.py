@@ -403,6 +403,12 @@ def test_bad_connects() -> None:
     """Connecting says which address or option is bad."""
     with pytest.raises(InvalidArgumentError, match=r"addresses|address"):
         Client.connect([], 1)
+    with pytest.raises(TypeError, match=r"Client\.connect"):
+        Client(["memory:"], 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"AsyncClient\.connect"):
+        kimberlite.AsyncClient(["memory:"], 1, 1)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match=r"no-such-file\.pem"):
+        Client.connect(["tls://127.0.0.1:1"], 1, tls_ca_file=Path("no-such-file.pem"))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="list of str"):
         Client.connect("memory:", 1)
     with pytest.raises(InvalidArgumentError, match="host:notaport"):

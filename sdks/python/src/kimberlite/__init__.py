@@ -1,10 +1,21 @@
 """Kimberlite: an event database for records that must hold up later.
 
-Connect with ``Client.connect`` or, on asyncio, ``AsyncClient.connect``.
+Connect with ``Client.connect`` or, on asyncio, ``AsyncClient.connect``::
+
+    from kimberlite import Client, DataClass
+
+    with Client.connect(["embedded:./clinic"], tenant_id=1) as client:
+        visits = client.create_stream("visits", DataClass.PHI)
+        client.append(visits, [b'{"patient": 7, "reason": "check-up"}'])
+        for row in client.query("SELECT id, data ->> '$.reason' AS reason FROM visits"):
+            print(row["id"], row["reason"])
+
+Every error is a class below ``KimberliteError``. ``help(Client)`` tells the rest.
 """
 
 from __future__ import annotations
 
+from kimberlite._generated import ClientOptions
 from kimberlite._logging import enable_logging
 from kimberlite.aio import AsyncClient, AsyncCursor, AsyncSubscription
 from kimberlite.client import Client, Cursor, Subscription, version
@@ -73,6 +84,7 @@ __all__ = [
     "AuthFailedError",
     "CallCancelledError",
     "Client",
+    "ClientOptions",
     "ClosedError",
     "ClusterUnavailableError",
     "Column",

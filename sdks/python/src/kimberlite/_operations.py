@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import datetime
+import os
 import struct
 from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Callable, Final, TypeVar, Union
+from typing import Any, Callable, Final, TypeVar, Union, cast
 
 from kimberlite._generated import (
     AtKind,
@@ -743,8 +744,8 @@ class Options:
 
     def _set(self, name: str, value: Any) -> None:
         key = name.encode()
-        if isinstance(value, str):
-            text = utf8(value, name)
+        if isinstance(value, (str, os.PathLike)):
+            text = utf8(os.fspath(cast("str | os.PathLike[str]", value)), name)
             code = quick.kmb_options_set_string(
                 self.handle, key, len(key), text, len(text), self._out
             )

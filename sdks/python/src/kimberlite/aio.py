@@ -55,12 +55,24 @@ _NOW = (int(AtKind.NOW), 0)
 class AsyncClient:
     """A connection to a database: a server, or a folder of this process.
 
-    It belongs to the event loop on which it was connected. Use it in an ``async with`` statement,
-    or call ``close``. Cancelling a task cancels its call in the library.
+    It belongs to the event loop on which it was connected; use it in an ``async with`` statement,
+    or call ``close``. Its methods are those of ``Client``: tasks may have thousands of calls under
+    way at once, and cancelling a task cancels its call in the library::
+
+        async with await AsyncClient.connect(["embedded:./clinic"], tenant_id=1) as client:
+            visits = await client.create_stream("visits", DataClass.PHI)
+            await client.append(visits, [b'{"patient": 7}'])
+            async for event in client.events(visits):
+                print(event.offset, event.data)
+
+    Every call ends by its ``timeout_ms``, or by the client's, and raises a ``KimberliteError``
+    where it fails; ``asyncio.timeout`` and ``asyncio.wait_for`` work too.
     """
 
     def __init__(self, queue: LoopQueue, handle: int, tenant_id: int) -> None:
         """Made by ``AsyncClient.connect``."""
+        if not isinstance(queue, LoopQueue):
+            raise TypeError("use await AsyncClient.connect(addresses, tenant_id) to make a client")
         self._queue = queue
         self._handle = handle
         self._closed = False
@@ -79,7 +91,14 @@ class AsyncClient:
 
         An address is ``host:port``, ``tls://host:port``, ``embedded:<folder>`` for a database in
         this process, or ``memory:`` for one that is gone with its client. Several addresses are
-        members of one database.
+        members of one database. ``auth_token`` is what the server's administrator gave out; an
+        embedded database needs none.
+
+        The options are those of ``ClientOptions``, among them ``timeout_ms``, the deadline of calls
+        that name none (30 s), ``connect_timeout_ms`` (10 s), and ``tls_ca_file``.
+
+        Raises ConnectionFailedError where no server was reached, and AuthFailedError,
+        TenantNotFoundError or PermissionDeniedError where one refused.
         """
         chosen = operations.Options(addresses, tenant_id, auth_token, dict(options))
         queue = loop_queue()
@@ -102,7 +121,11 @@ class AsyncClient:
     async def create_stream(
         self, name: str, data_class: DataClass, *, timeout_ms: int | None = None
     ) -> StreamId:
-        """Creates a stream, or gives the id of the one with the same name and class."""
+        """Creates a stream, or gives the id of the one with the same name and class.
+
+        The data class decides what is audited: of ``DataClass.PHI`` every read and query is.
+        Raises StreamExistsError where the name belongs to a stream of another class.
+        """
         call = operations.call_options(timeout_ms)
         return await self._run(operations.create_stream(self._handle, name, data_class, call))
 
@@ -147,7 +170,13 @@ class AsyncClient:
     ) -> Offset:
         """Appends events, all or none, and returns the first one's offset once they are durable.
 
-        With ``expected_offset`` it fails with OffsetMismatchError unless the stream ends there.
+        An event is bytes of any kind, at most 8 MiB; a batch has at most 65,536 events and 16 MiB.
+        With ``expected_offset`` it raises OffsetMismatchError unless the stream ends there: the
+        error's ``value`` is where it does end.
+
+        Sent twice by the library, after a lost connection, a batch is still there once. Where the
+        outcome stays unknown (TimedOutError, CallCancelledError, ClosedError), the error has an
+        ``append_key``; ``append_with_key`` settles it.
         """
         result = await self.append_result(
             stream_id, events, expected_offset=expected_offset, timeout_ms=timeout_ms
@@ -209,6 +238,11 @@ class AsyncClient:
         """Reads events in order; an empty page at the end of the stream.
 
         At most ``max_events`` and about ``max_bytes`` (0: the limit of 16 MiB), but at least one.
+        For more than a page, see ``events`` and ``pages``. Raises OffsetOutOfRangeError beyond the
+        end.
+
+        A read sees every append that was acknowledged before it. ``min_position`` waits for a
+        position that another call told; ``stale`` allows older data from a member that lags.
         """
         call = operations.call_options(timeout_ms, min_position, stale)
         return await self._run(
@@ -253,7 +287,14 @@ class AsyncClient:
     async def subscribe(
         self, stream_id: StreamId, from_offset: int = 0, *, timeout_ms: int | None = None
     ) -> AsyncSubscription:
-        """Everything from an offset on, then every event as it is committed."""
+        """Everything from an offset on, then every event as it is committed.
+
+        Iterate over it, or call its ``next_page``::
+
+            async with await client.subscribe(visits) as subscription:
+                async for event in subscription:
+                    print(event.offset, event.data)
+        """
         call = operations.call_options(timeout_ms)
         return await self._run(
             operations.subscribe(
@@ -301,7 +342,18 @@ class AsyncClient:
     ) -> QueryResult[Any]:
         """Runs one SELECT statement; every stream is a table with id, timestamp and data.
 
-        ``row_type`` is a dataclass or named tuple whose fields are named like the columns.
+        ``id`` is the event's offset, ``timestamp`` its commit time in Unix seconds, and ``data``
+        its bytes, in which SQLite's JSON functions look. Parameters stand for ``?`` and ``?1``::
+
+            rows = await client.query(
+                "SELECT id, data ->> '$.reason' AS why FROM visits WHERE data ->> '$.patient' = ?",
+                [7],
+            )
+            print(rows[0]["why"], rows[0][1])
+
+        ``row_type`` is a dataclass or named tuple whose fields are named like the columns: the rows
+        are then of that type. Raises QuerySyntaxError, whose ``value`` is the byte in the
+        statement, and QueryExecutionError.
         """
         call = operations.call_options(timeout_ms, min_position, stale)
         return rows_as(
@@ -343,7 +395,12 @@ class AsyncClient:
         row_type: type[Any] | None = None,
         timeout_ms: int | None = None,
     ) -> QueryResult[Any]:
-        """Runs one SELECT statement over the streams as they were at one past moment."""
+        """Runs one SELECT statement over the streams as they were at one past moment.
+
+        Name the moment by a ``position`` that another call told, by a ``timestamp`` with a time
+        zone, or by ``timestamp_ns`` since the Unix epoch. The result's ``position`` is the one that
+        was used.
+        """
         at = operations.cut(position, timestamp, timestamp_ns)
         call = operations.call_options(timeout_ms)
         return rows_as(
@@ -391,7 +448,10 @@ class AsyncClient:
     # Closing.
 
     async def close(self, timeout_ms: int = _CLOSE_TIMEOUT_MS) -> None:
-        """Ends every pending call with ClosedError and closes; a second close does nothing."""
+        """Ends every pending call with ClosedError and closes; a second close does nothing.
+
+        Raises TimedOutError where the database needs longer; it then goes on by itself.
+        """
         if not self._closed:
             operation = operations.close(self._handle, timeout_ms)
             self._closed = True
