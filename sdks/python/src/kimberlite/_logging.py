@@ -10,7 +10,7 @@ from typing import Any, Final
 from kimberlite._generated import LogLevel
 from kimberlite._native import check, string_at, waiting
 
-_LEVELS: Final = {
+_LEVELS: Final[dict[int, int]] = {
     LogLevel.ERROR: logging.ERROR,
     LogLevel.WARN: logging.WARNING,
     LogLevel.INFO: logging.INFO,
@@ -34,7 +34,7 @@ def _log(
 ) -> None:
     name = string_at(target, target_len).decode("utf-8", "replace")
     message = string_at(text, text_len).decode("utf-8", "replace")
-    number = _LEVELS.get(LogLevel(level), logging.INFO)
+    number = _LEVELS.get(level, logging.INFO)
     logging.getLogger("kimberlite").log(number, "%s: %s", name, message)
 
 
