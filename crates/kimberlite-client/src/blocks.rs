@@ -172,3 +172,74 @@ fn visit_one(
     visit(&view)?;
     Ok(Some(used))
 }
+
+#[cfg(test)]
+mod tests {
+    use kimberlite_wire::EventBatch;
+    use kimberlite_wire::block::{BlockDraft, content_hash, write_block};
+
+    use super::*;
+
+    fn blocks(count: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut head = [0; 32];
+        for first_offset in 0..count {
+            let data = vec![first_offset as u8; first_offset as usize * 3];
+            let batch = EventBatch::from_events([data]).expect("fits");
+            let draft = BlockDraft {
+                tenant_id: 1,
+                stream_id: 2,
+                first_offset,
+                timestamp_ns: 5,
+                count: 1,
+                content: content_hash(batch.payload()),
+                body_crc: batch.crc(),
+            };
+            head = write_block(&mut out, &head, &draft, batch.payload());
+        }
+        out
+    }
+
+    fn offsets(chunks: &[&[u8]]) -> Result<Vec<u64>, Error> {
+        let mut source = BlockSource::default();
+        let mut found = Vec::new();
+        for chunk in chunks {
+            source.feed(chunk, &mut |block| {
+                assert!(block.event(0).iter().all(|byte| u64::from(*byte) == found.len() as u64));
+                found.push(block.header.first_offset);
+                Ok(())
+            })?;
+        }
+        source.finish().map(|()| found)
+    }
+
+    /// Wherever an answer is cut into chunks, its blocks come out whole and in order; an end in the
+    /// middle of a block is noticed.
+    #[test]
+    fn blocks_survive_any_cut() {
+        let bytes = blocks(9);
+        let all: Vec<u64> = (0..9).collect();
+        for cut in 0..=bytes.len() {
+            let (one, two) = bytes.split_at(cut);
+            assert_eq!(offsets(&[one, two]), Ok(all.clone()), "cut at {cut}");
+            let three = two.split_at(two.len() / 3);
+            assert_eq!(offsets(&[one, three.0, three.1]), Ok(all.clone()), "cut at {cut}");
+        }
+        for size in [1, 7, 100, 129] {
+            let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
+            assert_eq!(offsets(&chunks), Ok(all.clone()), "chunks of {size}");
+        }
+        assert!(offsets(&[&bytes[..bytes.len() - 1]]).is_err());
+    }
+
+    /// A changed bit anywhere is an error, never a wrong event.
+    #[test]
+    fn damage_is_noticed() {
+        let bytes = blocks(4);
+        for index in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[index] ^= 0x10;
+            assert!(offsets(&[&damaged]).is_err(), "byte {index}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kimberlite_wire::Error;
 use tokio::sync::Notify;
 
-use crate::runtime;
+use crate::{process, runtime};
 
 type Key = (Instant, u64);
 
@@ -84,7 +84,9 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
+        if let Some(key) = self.key
+            && !process::is_forked()
+        {
             let waker = table().wakers.remove(&key);
             // A waker's own destructor runs outside the lock.
             drop(waker);

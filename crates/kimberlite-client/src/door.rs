@@ -37,6 +37,7 @@ enum Way {
 impl Door {
     pub(crate) async fn open(config: Config) -> Result<Door, Error> {
         process::check()?;
+        process::mark_used();
         config.check()?;
         let target = address::parse(&config.addresses)?;
         let (addresses, options) = (config.addresses.clone(), config.options.clone());

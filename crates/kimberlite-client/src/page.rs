@@ -9,6 +9,7 @@ use kimberlite_wire::{Error, Response, limit};
 
 use crate::blocks::{BlockSource, check_stream};
 use crate::client::{StreamId, unexpected};
+use crate::process;
 use crate::subscription::CreditGrant;
 
 /// At most this many sets of buffers wait for reuse.
@@ -160,6 +161,9 @@ impl fmt::Debug for Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
+        if process::is_forked() {
+            return;
+        }
         recycle(std::mem::take(&mut self.buffers));
         if let Some(credit) = self.credit.take() {
             credit.give();
@@ -332,4 +336,25 @@ pub fn trim_page_pool() {
     let free = std::mem::take(&mut pool.free);
     drop(pool);
     drop(free);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits for reuse stays within its bounds, however many pages go at once.
+    #[test]
+    fn the_pool_is_bounded() {
+        let large = |bytes: usize| {
+            let mut builder = PageBuilder::unbounded(StreamId(1), 0);
+            builder.buffers.data.reserve(bytes);
+            builder.build(0, 0, None)
+        };
+        let pages: Vec<Page> = (0..40).map(|_| large(1 << 20)).collect();
+        drop(pages);
+        drop(large(POOLED_BYTES + 1));
+        let pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(pool.free.len() <= POOLED_PAGES && pool.bytes <= POOLED_BYTES);
+        assert_eq!(pool.bytes, pool.free.iter().map(Buffers::capacity_bytes).sum::<usize>());
+    }
 }

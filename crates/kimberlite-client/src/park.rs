@@ -85,7 +85,9 @@ mod tests {
     #[test]
     fn nests() {
         let outer = async {
-            let inner = block_on(async { tokio::sync::oneshot::channel::<()>().1.await.is_err() });
+            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+            drop(sender);
+            let inner = block_on(async { receiver.await.is_err() });
             let (sender, receiver) = tokio::sync::oneshot::channel();
             thread::spawn(move || sender.send(inner));
             receiver.await

@@ -382,3 +382,42 @@ impl RowSource {
 fn cut_short() -> Error {
     Error::protocol("the answer ends in the middle of a batch of rows")
 }
+
+#[cfg(test)]
+mod tests {
+    use kimberlite_wire::rows::RowBatchBuilder;
+
+    use super::*;
+
+    /// Wherever an answer is cut into chunks, its batches come out whole; an end in the middle of
+    /// one is noticed.
+    #[test]
+    fn batches_survive_any_cut() {
+        let mut bytes = Vec::new();
+        for batch in 0..4 {
+            let mut builder = RowBatchBuilder::new(2);
+            for row in 0..batch * 3 + 1 {
+                builder.push_i64(row);
+                builder.push_str(&"x".repeat(row as usize));
+                builder.finish_row();
+            }
+            bytes.extend_from_slice(&builder.finish().expect("it has rows"));
+        }
+        let rows = |chunks: &[&[u8]]| {
+            let mut source = RowSource::default();
+            for chunk in chunks {
+                source.feed(Bytes::copy_from_slice(chunk))?;
+            }
+            source.finish()?;
+            Ok::<usize, Error>(source.ready.iter().map(RowBatch::row_count).sum())
+        };
+        for cut in 0..=bytes.len() {
+            let (one, two) = bytes.split_at(cut);
+            assert_eq!(rows(&[one, two]), Ok(22), "cut at {cut}");
+        }
+        for size in [1, 3, 15, 40] {
+            assert_eq!(rows(&bytes.chunks(size).collect::<Vec<_>>()), Ok(22), "chunks of {size}");
+        }
+        assert!(rows(&[&bytes[..bytes.len() - 1]]).is_err());
+    }
+}

@@ -7,6 +7,8 @@ use std::time::Duration;
 use kimberlite_wire::{Error, ErrorCode};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::process;
+
 /// How many threads serve the sockets and clocks of all clients of the process.
 pub const IO_THREADS: usize = 2;
 
@@ -32,6 +34,7 @@ pub fn handle() -> Result<Handle, Error> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime.handle().clone());
     }
+    process::mark_used();
     let runtime = Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
         .thread_name_fn(thread_name)

@@ -282,6 +282,57 @@ fn a_key_appends_once() {
     });
 }
 
+/// Thousands of appends at a time, more than a producer may have outstanding, all land, and in the
+/// order in which they were called.
+#[test]
+fn many_appends_keep_their_order() {
+    const MANY: u64 = 3_000;
+    for_every_door(|Door { client, .. }| {
+        let s = stream(client, "many");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let local = tokio::task::LocalSet::new();
+        let offsets: Vec<u64> = local.block_on(&runtime, async {
+            let append = |i| {
+                let client = client.to_async();
+                tokio::task::spawn_local(async move {
+                    let any = ExpectedOffset::Any;
+                    client.append(s, any, events(i..i + 1), &NONE).await.expect("done").first_offset
+                })
+            };
+            let tasks: Vec<_> = (0..MANY).map(append).collect();
+            let mut offsets = Vec::new();
+            for task in tasks {
+                offsets.push(task.await.expect("no panic"));
+            }
+            offsets
+        });
+        assert_eq!(offsets, (0..MANY).collect::<Vec<_>>());
+        let pages = client.pages(s, 0, 1_000).map(|page| page.expect("a page"));
+        assert_eq!(pages.flat_map(|page| texts(&page)).collect::<Vec<_>>(), expected(0..MANY));
+    });
+}
+
+/// Dropping an append's future leaves a number without an outcome; later appends go on past any
+/// number of those.
+#[test]
+fn dropped_appends_hold_nothing_up() {
+    for_every_door(|Door { client, .. }| {
+        let s = stream(client, "dropped");
+        let core = client.to_async();
+        for i in 0..200 {
+            let append = core.append(s, ExpectedOffset::Any, events(i..i + 1), &NONE);
+            let mut append = std::pin::pin!(append);
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            let _ = append.as_mut().poll(&mut context);
+        }
+        for i in 0..300 {
+            client.append(s, ExpectedOffset::Any, events(i..i + 1), &NONE).expect("done");
+        }
+        let next = client.stream_info(s, &NONE).expect("known").next_offset;
+        assert!((300..=500).contains(&next), "{next}");
+    });
+}
+
 /// Streams and tenants are listed; what does not exist is named so.
 #[test]
 fn lists_and_lookups() {

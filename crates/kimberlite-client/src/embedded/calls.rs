@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::deadlines::Timer;
+use crate::process;
 use crate::stop::{Stop, cancelled};
 
 /// A client's pending calls.
@@ -129,7 +130,9 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
+        if let Some(id) = self.id
+            && !process::is_forked()
+        {
             let waker = self.calls.table().wakers.remove(&id);
             drop(waker);
         }

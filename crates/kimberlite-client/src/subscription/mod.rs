@@ -95,12 +95,17 @@ impl Subscription {
     /// Ends the subscription: waiting and later calls get CLOSED, pages that were handed out live
     /// on. Closing twice is fine.
     pub fn close(&self) {
-        self.shared.close();
+        if !process::is_forked() {
+            self.shared.close();
+        }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        if process::is_forked() {
+            return std::mem::forget(Arc::clone(&self.shared));
+        }
         self.shared.close();
     }
 }
