@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from kimberlite import _operations as operations
+from kimberlite import _queries as queries
 from kimberlite._feeds import EventFeed, RowFeed, drained
 from kimberlite._generated import AtKind, ClosedError, CorruptionError, DataClass
 from kimberlite._loops import LoopQueue, loop_queue
@@ -357,7 +358,7 @@ class AsyncClient:
         """
         call = operations.call_options(timeout_ms, min_position, stale)
         return rows_as(
-            await self._run(operations.query(self._handle, sql, params, _NOW, call)), row_type
+            await self._run(queries.query(self._handle, sql, params, _NOW, call)), row_type
         )
 
     @overload
@@ -401,10 +402,10 @@ class AsyncClient:
         zone, or by ``timestamp_ns`` since the Unix epoch. The result's ``position`` is the one that
         was used.
         """
-        at = operations.cut(position, timestamp, timestamp_ns)
+        at = queries.cut(position, timestamp, timestamp_ns)
         call = operations.call_options(timeout_ms)
         return rows_as(
-            await self._run(operations.query(self._handle, sql, params, at, call)), row_type
+            await self._run(queries.query(self._handle, sql, params, at, call)), row_type
         )
 
     async def query_cursor(
@@ -413,7 +414,7 @@ class AsyncClient:
         """Runs one SELECT statement whose rows come in batches, for results of any size."""
         call = operations.call_options(timeout_ms)
         return await self._run(
-            operations.query_cursor(
+            queries.query_cursor(
                 self._handle, sql, params, _NOW, call, lambda handle: AsyncCursor(self._run, handle)
             )
         )
@@ -547,7 +548,7 @@ class AsyncCursor:
         self._closed = False
         self._run = run
         self._feed = RowFeed()
-        columns, _, position = operations.cursor_schema(handle)
+        columns, _, position = queries.cursor_schema(handle)
         self.columns = columns
         """The columns in order."""
         self.position: Position = position
@@ -558,7 +559,7 @@ class AsyncCursor:
         rest = self._feed.rest()
         if rest:
             return rest
-        values = await self._run(operations.cursor_next(self._handle, self._feed.batches))
+        values = await self._run(queries.cursor_next(self._handle, self._feed.batches))
         return None if values is None else typed(self.columns, values, None)
 
     async def __aiter__(self) -> AsyncGenerator[Row, None]:

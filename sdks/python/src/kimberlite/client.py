@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from kimberlite import _operations as operations
+from kimberlite import _queries as queries
 from kimberlite._feeds import EventFeed, RowFeed, drained
 from kimberlite._generated import AtKind, CorruptionError, DataClass
 from kimberlite._native import quick
@@ -45,7 +46,7 @@ _PAGE_EVENTS = 10_000
 _NOW = (int(AtKind.NOW), 0)
 
 
-def rows_as(raw: operations.RawRows, row_type: type[Any] | None) -> QueryResult[Any]:
+def rows_as(raw: queries.RawRows, row_type: type[Any] | None) -> QueryResult[Any]:
     """A result's rows as Row objects, or as objects of the row type."""
     columns, values, position = raw
     return QueryResult(typed(columns, values, row_type), columns, position)
@@ -331,7 +332,7 @@ class Client:
         statement, and QueryExecutionError.
         """
         call = operations.call_options(timeout_ms, min_position, stale)
-        return rows_as(run(operations.query(self._handle, sql, params, _NOW, call)), row_type)
+        return rows_as(run(queries.query(self._handle, sql, params, _NOW, call)), row_type)
 
     @overload
     def query_at(
@@ -374,9 +375,9 @@ class Client:
         zone, or by ``timestamp_ns`` since the Unix epoch. The result's ``position`` is the one that
         was used.
         """
-        at = operations.cut(position, timestamp, timestamp_ns)
+        at = queries.cut(position, timestamp, timestamp_ns)
         call = operations.call_options(timeout_ms)
-        return rows_as(run(operations.query(self._handle, sql, params, at, call)), row_type)
+        return rows_as(run(queries.query(self._handle, sql, params, at, call)), row_type)
 
     def query_cursor(
         self, sql: str, params: Sequence[Param] = (), *, timeout_ms: int | None = None
@@ -384,7 +385,7 @@ class Client:
         """Runs one SELECT statement whose rows come in batches, for results of any size."""
         call = operations.call_options(timeout_ms)
         return run(
-            operations.query_cursor(
+            queries.query_cursor(
                 self._handle, sql, params, _NOW, call, lambda handle: Cursor(self, handle)
             )
         )
@@ -512,7 +513,7 @@ class Cursor:
         # A client that nobody else holds would be closed under the cursor.
         self._client = client
         self._feed = RowFeed()
-        columns, _, position = operations.cursor_schema(handle)
+        columns, _, position = queries.cursor_schema(handle)
         self.columns = columns
         """The columns in order."""
         self.position: Position = position
@@ -523,7 +524,7 @@ class Cursor:
         rest = self._feed.rest()
         if rest:
             return rest
-        values = run(operations.cursor_next(self._handle, self._feed.batches))
+        values = run(queries.cursor_next(self._handle, self._feed.batches))
         return None if values is None else typed(self.columns, values, None)
 
     def __iter__(self) -> Iterator[Row]:

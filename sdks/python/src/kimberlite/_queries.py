@@ -1,0 +1,220 @@
+"""Queries: parameters as the library takes them, and rows as Python's own values."""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import struct
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Callable, Final, TypeVar
+
+from kimberlite._generated import AtKind, InvalidArgumentError, ValueType
+from kimberlite._native import FOREVER, check, quick, string_at, u64, utf8
+from kimberlite._operations import popped
+from kimberlite._queues import Completion, Operation, adopted
+from kimberlite.types import Column, Param, Position, Value
+
+T = TypeVar("T")
+
+_PARAM_TEXT: Final = 64
+_CELLS: Final = struct.Struct("=QQQQQQ")
+_PARAM: Final = struct.Struct("=I4xQQ")
+_PARAM_I64: Final = struct.Struct("=I4xq8x")
+_PARAM_F64: Final = struct.Struct("=I4xd8x")
+_F64: Final = struct.Struct("=d")
+_U64: Final = struct.Struct("=Q")
+_RESULT: Final = struct.Struct("=QQQ")
+
+RawRows = tuple[tuple[Column, ...], list[tuple[Value, ...]], Position]
+
+
+def cut(
+    position: int | None, timestamp: datetime.datetime | None, timestamp_ns: int | None
+) -> tuple[int, int]:
+    """Which moment a query sees, from the one argument that names it."""
+    if sum(x is not None for x in (position, timestamp, timestamp_ns)) != 1:
+        raise TypeError("give exactly one of position, timestamp and timestamp_ns")
+    if position is not None:
+        return AtKind.POSITION, u64(position, "position")
+    if timestamp is not None:
+        if timestamp.tzinfo is None:
+            raise TypeError(
+                "timestamp has no time zone; use datetime.now(timezone.utc) or the like"
+            )
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+        timestamp_ns = (timestamp - epoch) // datetime.timedelta(microseconds=1) * 1000
+    return AtKind.TIMESTAMP, u64(timestamp_ns or 0, "timestamp_ns")
+
+
+def _packed_params(params: Sequence[Param]) -> tuple[bytes, list[bytes]]:
+    """Parameters as the library lays them out, and the bytes that they point to."""
+    if isinstance(params, (str, bytes, bytearray, memoryview)) or not isinstance(params, Sequence):
+        raise TypeError(f"params must be a list, not {type(params).__name__}")
+    out = bytearray()
+    kept: list[bytes] = []
+    for index, value in enumerate(params):
+        if value is None:
+            out += _PARAM.pack(ValueType.NULL, 0, 0)
+        elif isinstance(value, bool):
+            out += _PARAM.pack(ValueType.BOOL, value, 0)
+        elif isinstance(value, int):
+            if not -(2**63) <= value < 2**63:
+                raise InvalidArgumentError(f"params[{index}] does not fit into 64 bits")
+            out += _PARAM_I64.pack(ValueType.INT64, value)
+        elif isinstance(value, float):
+            out += _PARAM_F64.pack(ValueType.FLOAT64, value)
+        elif isinstance(value, (str, bytes, bytearray, memoryview)):
+            is_text = isinstance(value, str)
+            data = utf8(value, f"params[{index}]") if isinstance(value, str) else bytes(value)
+            kept.append(data)
+            place = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+            out += _PARAM.pack(_PARAM_TEXT if is_text else ValueType.BYTES, place, len(data))
+        else:
+            raise TypeError(
+                f"params[{index}] is a {type(value).__name__};"
+                " use None, bool, int, float, str or bytes"
+            )
+    return bytes(out), kept
+
+
+def _columns(result: int, count: int) -> tuple[Column, ...]:
+    text = ctypes.c_void_p()
+    size = ctypes.c_size_t()
+    detail = ctypes.c_void_p()
+
+    def ask(function: Any, column: int) -> str:
+        code = function(
+            result, column, ctypes.byref(text), ctypes.byref(size), ctypes.byref(detail)
+        )
+        check(code, detail)
+        return string_at(text.value or 0, size.value).decode() if size.value else ""
+
+    return tuple(
+        Column(
+            ask(quick.kmb_query_result_column_name, i), ask(quick.kmb_query_result_column_type, i)
+        )
+        for i in range(count)
+    )
+
+
+def _cells(result: int) -> list[tuple[Value, ...]]:
+    """Every row, from the packed cells."""
+    raw = ctypes.create_string_buffer(_CELLS.size)
+    detail = ctypes.c_void_p()
+    check(quick.kmb_query_result_cells(result, raw, ctypes.byref(detail)), detail)
+    rows, columns, types_at, values_at, heap_at, heap_len = _CELLS.unpack(raw.raw)
+    count = rows * columns
+    if not count:
+        return [()] * rows
+    kinds = string_at(types_at, count)
+    numbers = array("q")
+    numbers.frombytes(string_at(values_at, count * 8))
+    heap = string_at(heap_at, heap_len) if heap_len else b""
+    values = [
+        number if kind == 0 else _cell(kind, number & FOREVER, heap)
+        for kind, number in zip(kinds, numbers)
+    ]
+    # The same iterator as often as there are columns cuts the values into rows.
+    return list(zip(*[iter(values)] * columns))
+
+
+def _cell(kind: int, number: int, heap: bytes) -> Value:
+    if kind == ValueType.NULL:
+        return None
+    if kind == ValueType.FLOAT64:
+        value: float = _F64.unpack(_U64.pack(number))[0]
+        return value
+    if kind == ValueType.BOOL:
+        return bool(number)
+    start = number >> 32
+    data = heap[start : start + (number & 0xFFFF_FFFF)]
+    return data.decode() if kind == ValueType.STRING else data
+
+
+def _rows(result: int) -> RawRows:
+    """A query result as Python's own values."""
+    _, _, column_count = _RESULT.unpack(string_at(result, _RESULT.size))
+    position = ctypes.c_uint64()
+    detail = ctypes.c_void_p()
+    code = quick.kmb_query_result_position(result, ctypes.byref(position), ctypes.byref(detail))
+    check(code, detail)
+    return _columns(result, column_count), _cells(result), Position(position.value)
+
+
+def query(
+    client: int, sql: str, params: Sequence[Param], at: tuple[int, int], call: bytes | None
+) -> Operation[RawRows]:
+    submit, keep = _submit_query(quick.kmb_submit_query, client, sql, params, at, call)
+    return Operation(submit, lambda completion: _rows(completion.result), keep=keep)
+
+
+def query_cursor(
+    client: int,
+    sql: str,
+    params: Sequence[Param],
+    at: tuple[int, int],
+    call: bytes | None,
+    adopt: Callable[[int], T],
+) -> Operation[T]:
+    submit, keep = _submit_query(quick.kmb_submit_query_cursor, client, sql, params, at, call)
+    return Operation(submit, lambda completion: adopted(completion, adopt), keep=keep)
+
+
+def _submit_query(
+    function: Any,
+    client: int,
+    sql: str,
+    params: Sequence[Param],
+    at: tuple[int, int],
+    call: bytes | None,
+) -> tuple[Any, object]:
+    """A submission, and the parameters' bytes, which it reads by their addresses."""
+    text = utf8(sql, "sql")
+    packed, kept = _packed_params(params)
+    count = len(packed) // _PARAM.size
+
+    def submit(queue: int, tag: int, operation: Any, detail: Any) -> int:
+        code: int = function(
+            client, queue, text, len(text), packed, count, at[0], at[1],
+            call, tag, operation, detail,
+        )  # fmt: skip
+        return code
+
+    return submit, kept
+
+
+def cursor_schema(cursor: int) -> RawRows:
+    """A cursor's columns and position, with no rows."""
+    result = ctypes.c_void_p()
+    detail = ctypes.c_void_p()
+    try:
+        code = quick.kmb_cursor_schema(cursor, ctypes.byref(result), ctypes.byref(detail))
+        check(code, detail)
+        return _rows(result.value or 0)
+    finally:
+        if result:
+            quick.kmb_query_result_free(result)
+
+
+def cursor_next(
+    cursor: int, arrived: deque[list[tuple[Value, ...]]]
+) -> Operation[list[tuple[Value, ...]] | None]:
+    """The next batch, by way of ``arrived``: there a batch waits whose caller was interrupted."""
+
+    def save(completion: Completion) -> None:
+        if completion.result:
+            arrived.append(_cells(completion.result))
+
+    def decode(completion: Completion) -> list[tuple[Value, ...]] | None:
+        save(completion)
+        return popped(arrived)
+
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_cursor_next(
+            cursor, queue, tag, operation, detail
+        ),
+        decode,
+        unwanted=save,
+    )
