@@ -1,6 +1,6 @@
 //! Measures a client against a server in the same process, or a database of its own.
 //!
-//! `cargo run --profile fast -p kimberlite-client --example load -- [memory|tcp|tls-less address]`
+//! `cargo run --profile fast -p kimberlite-client --example load -- tcp` (or an address)
 
 use std::time::{Duration, Instant};
 
