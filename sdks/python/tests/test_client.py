@@ -8,6 +8,7 @@ import gc
 import pickle
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,6 +93,18 @@ def test_a_page_outlives_its_client(stream: StreamId, client: Client) -> None:
     client.close()
     assert page.payloads() == [b"x" * 1000] * 1000
     assert bytes(page.data) == b"x" * 1_000_000
+
+
+def test_events_of_any_bytes_like_kind(client: Client, stream: StreamId) -> None:
+    """Whatever holds bytes is an event, also where its len() does not count bytes."""
+    numbers = array("Q", [1, 2, 3])
+    wide = memoryview(numbers)
+    client.append(stream, (b"", bytearray(b"a"), wide, wide[1:2], memoryview(b"bc")))
+    raw = numbers.tobytes()
+    assert client.read(stream).payloads() == [b"", b"a", raw, raw[8:16], b"bc"]
+    assert client.append(stream, (b"%d" % i for i in range(3))) == 5
+    with pytest.raises(TypeError):
+        client.append(stream, [1])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
