@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import subprocess
@@ -9,11 +10,20 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import run_python
-from kimberlite import Client, DataClass, LogLevel, StreamId, VersionMismatchError, _native
+from kimberlite import (
+    AsyncClient,
+    Client,
+    DataClass,
+    LogLevel,
+    StreamId,
+    VersionMismatchError,
+    _native,
+)
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -47,6 +57,27 @@ print("parent works")
 """
     )
     assert "parent works" in output
+
+
+def test_importing_before_the_fork_is_fine() -> None:
+    """A server that imports in its parent and connects in its children works, as with gunicorn."""
+    output = run_python(
+        """
+import os, warnings
+warnings.simplefilter("ignore")
+from kimberlite import Client, DataClass
+child = os.fork()
+if child == 0:
+    with Client.connect(["memory:"], 1) as client:
+        stream = client.create_stream("s", DataClass.PHI)
+        client.append(stream, [b"x"])
+        os._exit(0 if len(client.read(stream)) == 1 else 1)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+print("worked")
+"""
+    )
+    assert "worked" in output
 
 
 def test_a_child_that_exits_normally_ends(tmp_path: Path) -> None:
@@ -221,6 +252,46 @@ def test_threads_do_not_grow_with_clients() -> None:
 def resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@linux
+def test_cancelled_calls_do_not_leak() -> None:
+    """Thousands of cancelled reads, subscriptions and connects leave memory, threads and files alone."""
+
+    async def cancelled(call: Any, turns: int) -> None:
+        task = asyncio.ensure_future(call)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        try:
+            left = await task
+        except asyncio.CancelledError:
+            return
+        if isinstance(left, AsyncClient):
+            await left.close()
+
+    async def work(client: AsyncClient, stream: StreamId, rounds: int) -> None:
+        for i in range(rounds):
+            await cancelled(client.read(stream), i % 3)
+            await cancelled(client.subscribe(stream), i % 3)
+            await cancelled(client.query_cursor("SELECT id FROM events"), i % 3)
+            await cancelled(AsyncClient.connect(["memory:shared"], 1), i % 4)
+            async for _ in client.events(stream):
+                break
+
+    async def main() -> None:
+        async with await AsyncClient.connect(["memory:"], 1) as client:
+            stream = await client.create_stream("events", DataClass.NON_PHI)
+            await client.append(stream, [b"x" * 1000] * 100)
+            await work(client, stream, 100)
+            gc.collect()
+            memory, files = resident_bytes(), len(os.listdir("/proc/self/fd"))
+            await work(client, stream, 500)
+            gc.collect()
+            assert resident_bytes() - memory < 16 * 1024 * 1024
+            assert len(os.listdir("/proc/self/fd")) <= files + 2
+
+    asyncio.run(main())
 
 
 @linux

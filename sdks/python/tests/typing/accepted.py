@@ -9,10 +9,12 @@ from kimberlite import (
     AppendResult,
     AsyncClient,
     Client,
+    ClientOptions,
     DataClass,
     Event,
     Offset,
     Page,
+    Position,
     QueryResult,
     Row,
     StreamId,
@@ -43,7 +45,13 @@ def sync(client: Client) -> None:
     typed = client.query("SELECT id, reason FROM visits", row_type=Visit)
     assert_type(typed, QueryResult[Visit])
     assert_type(typed[0].reason, str)
+    assert_type(typed.position, Position)
+    total: int = client.query("SELECT COUNT(*) FROM visits")[0][0]
+    assert_type(page.data, memoryview)
+    assert_type(page.payloads(), list[bytes])
     assert_type(client.verify(stream), Verification)
+    options: ClientOptions = {"timeout_ms": total}
+    assert_type(Client.connect(["memory:"], 1, **options), Client)
     with Client.connect(["memory:"], 1, timeout_ms=5, tls_ca_file="ca.pem") as other:
         assert_type(other, Client)
 
@@ -52,8 +60,10 @@ async def asynchronous(client: AsyncClient) -> None:
     stream = await client.create_stream("visits", DataClass.PHI)
     assert_type(stream, StreamId)
     assert_type(await client.append(stream, [b"a"]), Offset)
-    async for event in client.events(stream):
+    events = client.events(stream)
+    async for event in events:
         assert_type(event, Event)
+    await events.aclose()
     async for event in await client.subscribe(stream):
         assert_type(event, Event)
     typed = await client.query("SELECT id, reason FROM visits", row_type=Visit)
