@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::process::{cargo, exists, run, shown, target};
 use crate::python;
-use crate::sdk::{build_library, build_server, cc, compile_c};
+use crate::sdk::{PROFILE, build_server, cc, compile_c};
 use crate::server::{Certificate, Server, Setup, Token};
 
 /// The token of the quickstart's own server, which lives as long as this command.
@@ -17,15 +17,12 @@ const TOKEN: &str = "quickstart-token";
 pub fn run_programs(root: &Path) -> Result<(), String> {
     check_tools()?;
     let start = Instant::now();
-    step("building the C library (the first build takes some minutes)");
-    build_library(root)?;
-    step("building kimberlite-server");
-    build_server(root)?;
+    step("building the C library and kimberlite-server (the first time takes some minutes)");
+    // Not quiet, so that there is something to see meanwhile.
+    let packages = ["--package", "kimberlite-ffi", "--package", "kimberlite-server"];
+    run(cargo(root, ["build", "--profile", PROFILE]).args(packages))?;
     step("building the Rust quickstart");
-    run(&mut cargo(
-        root,
-        ["build", "--quiet", "--package", "kimberlite", "--example", "quickstart"],
-    ))?;
+    run(&mut cargo(root, ["build", "--package", "kimberlite", "--example", "quickstart"]))?;
     let programs = programs(root)?;
     let folder = target(root).join("quickstart");
     // Old events would make the second run look different from the first.
