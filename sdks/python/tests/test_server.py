@@ -63,6 +63,14 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def stop(self) -> None:
+        """Lets it stand still; returns once it does."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def connect(self, **options: int) -> Client:
         return Client.connect([self.listen], 1, TOKEN, **options)  # type: ignore[arg-type]
 
@@ -86,14 +94,14 @@ def test_an_append_whose_outcome_is_unknown_is_settled(server: Server) -> None:
     with server.connect() as client:
         stream = client.create_stream("events", DataClass.NON_PHI)
         client.append(stream, [b"before"])
-        server.process.send_signal(signal.SIGSTOP)
+        server.stop()
         try:
             started = time.monotonic()
             with pytest.raises(TimedOutError) as caught:
                 client.append(stream, [b"once"], timeout_ms=300)
             assert time.monotonic() - started < 5
         finally:
-            server.process.send_signal(signal.SIGCONT)
+            server.go_on()
         key = caught.value.append_key
         assert key is not None
         settled = client.append_with_key(key, stream, [b"once"])
@@ -111,7 +119,7 @@ def test_ctrl_c_while_the_server_stands_still(server: Server) -> None:
         raise Interrupt
 
     with server.connect() as client:
-        server.process.send_signal(signal.SIGSTOP)
+        server.stop()
         before = signal.signal(signal.SIGALRM, interrupt)
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.1)
@@ -120,8 +128,9 @@ def test_ctrl_c_while_the_server_stands_still(server: Server) -> None:
                 client.streams()
             assert time.monotonic() - started < 2
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-            server.process.send_signal(signal.SIGCONT)
+            server.go_on()
         assert client.streams() == []
 
 
