@@ -136,7 +136,7 @@ pub unsafe extern "C" fn kmb_detail_free(detail: *mut KmbDetail) {
     quietly(|| unsafe { free(detail) });
 }
 
-/// A static text for each error, once as Rust's and once as C's.
+/// A static text of an error.
 fn static_text(error: KmbError, of: fn(ErrorCode) -> &'static str) -> &'static CStr {
     let code = ErrorCode::from_number(error).unwrap_or(ErrorCode::Unknown);
     crate::texts::static_c_str(of(code))

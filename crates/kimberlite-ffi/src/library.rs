@@ -7,7 +7,7 @@ use kimberlite_client::trim_page_pool;
 
 use crate::boundary::boundary;
 use crate::detail::{KmbDetail, KmbError};
-use crate::{client, cursor, log, options, pin, queue, reader, subscription};
+use crate::{client, cursor, log, options, pin, queue, reader, subscription, texts};
 
 /// The version of this C ABI: the number that kmb_abi_version gives. It grows when a function or a
 /// layout changes incompatibly, never when one is added.
@@ -21,6 +21,7 @@ pub(crate) fn start() {
     static START: Once = Once::new();
     START.call_once(|| {
         pin::pin_library();
+        texts::prepare();
         watch_forks();
     });
 }

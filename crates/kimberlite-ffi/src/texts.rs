@@ -1,18 +1,29 @@
-//! Static texts with a NUL behind them.
+//! The errors' static texts with a NUL behind them.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 
-/// Every text that was asked for, kept for ever: they come from a closed list (the errors' names,
-/// messages and remedies).
-static TEXTS: LazyLock<Mutex<HashMap<&'static str, &'static CStr>>> = LazyLock::new(Mutex::default);
+use kimberlite_wire::ErrorCode;
 
-/// The same text for C, valid for ever.
+/// Every name, message and remedy, made once. Nothing is locked to read it, so that the child of a
+/// fork may read it too.
+static TEXTS: LazyLock<HashMap<&'static str, &'static CStr>> = LazyLock::new(|| {
+    let of = |code: ErrorCode| [code.name(), code.message(), code.remedy()];
+    ErrorCode::ALL.into_iter().flat_map(of).map(|text| (text, leaked(text))).collect()
+});
+
+fn leaked(text: &str) -> &'static CStr {
+    // The contract's texts hold no NUL.
+    Box::leak(CString::new(text).unwrap_or_default().into_boxed_c_str())
+}
+
+/// Makes the texts now rather than when the first is asked for.
+pub(crate) fn prepare() {
+    LazyLock::force(&TEXTS);
+}
+
+/// A text of [`ErrorCode`] for C, valid for ever.
 pub(crate) fn static_c_str(text: &'static str) -> &'static CStr {
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    texts.entry(text).or_insert_with(|| {
-        // The contract's texts hold no NUL.
-        Box::leak(CString::new(text).unwrap_or_default().into_boxed_c_str())
-    })
+    TEXTS.get(text).copied().unwrap_or_default()
 }

@@ -252,6 +252,53 @@ static void on_wake(void *user_data) {
   pthread_mutex_unlock(&woken->lock);
 }
 
+typedef struct {
+  KmbClient *client;
+  KmbQueue *queue;
+  KmbError closed;
+  unsigned completed;
+  int done;
+  pthread_mutex_t lock;
+} Closing;
+
+/* Closes the client of the completion that it was called for. */
+static void on_wake_close(void *user_data) {
+  Closing *closing = user_data;
+  KmbCompletion taken;
+  size_t count = 0;
+  unsigned completed = 0;
+  while (kmb_queue_poll(closing->queue, &taken, 1, 0, &count, NULL) == KMB_OK && count > 0) {
+    kmb_completion_free(&taken);
+    completed++;
+  }
+  KmbError error = kmb_client_close(closing->client, 5000, NULL);
+  pthread_mutex_lock(&closing->lock);
+  closing->closed = error;
+  closing->completed += completed;
+  closing->done = 1;
+  pthread_mutex_unlock(&closing->lock);
+}
+
+/* A client can be closed from within a callback: the call returns at once, the close goes on. */
+static void close_within_callback(const Door *door) {
+  Closing closing = {client_for(door), NULL, KMB_ERR_UNKNOWN, 0, 0, PTHREAD_MUTEX_INITIALIZER};
+  uint64_t stream_id = stream_for(closing.client, "wake");
+  OK(kmb_queue_new(false, &closing.queue, DETAIL));
+  OK(kmb_submit_callback(closing.queue, on_wake_close, &closing, DETAIL));
+  OK(kmb_submit_read_page(closing.client, closing.queue, stream_id, 0, 1, 0, NULL, 1, NULL, DETAIL));
+  uint64_t deadline = now_ms() + 10000;
+  int finished = 0;
+  while (!finished && now_ms() < deadline) {
+    pthread_mutex_lock(&closing.lock);
+    finished = closing.done;
+    pthread_mutex_unlock(&closing.lock);
+  }
+  CHECK(finished);
+  OK(kmb_queue_close(closing.queue, DETAIL));
+  CHECK(closing.closed == KMB_OK && closing.completed == 1);
+  EXPECT(KMB_ERR_CLOSED, kmb_verify(closing.client, stream_id, NULL, &(KmbVerification){0}, DETAIL));
+}
+
 /* A callback is called whenever the queue becomes non-empty, and never after it was ended. */
 void test_wake(const Door *door) {
   KmbClient *client = client_for(door);
@@ -293,6 +340,36 @@ void test_wake(const Door *door) {
   OK(kmb_queue_close(woken.queue, DETAIL));
   EXPECT(KMB_ERR_CLOSED, kmb_submit_callback(woken.queue, on_wake, &woken, DETAIL));
   OK(kmb_client_close(client, 5000, DETAIL));
+  close_within_callback(door);
+}
+
+/* An append that is cancelled in flight tells its key, which settles it: it happened exactly once. */
+static void cancel_appends(KmbClient *client, KmbQueue *queue, uint64_t stream_id) {
+  const uint32_t lens[] = {1};
+  const uint8_t data[] = {'c'};
+  KmbStreamList *before = NULL, *after = NULL;
+  OK(kmb_stream_info(client, stream_id, NULL, &before, DETAIL));
+  uint64_t wanted = before->streams[0].next_offset;
+  kmb_stream_list_free(before);
+  for (uint64_t i = 0; i < 40; i++) {
+    uint64_t op = 0;
+    OK(kmb_submit_append(client, queue, stream_id, KMB_ANY_OFFSET, data, 1, lens, 1, NULL, i, &op,
+                         DETAIL));
+    OK(kmb_cancel(op, DETAIL));
+    KmbCompletion ended = completion_of(queue, i);
+    CHECK(ended.error == KMB_OK || ended.error == KMB_ERR_CANCELLED);
+    if (ended.error == KMB_OK) wanted++;
+    if (ended.error == KMB_ERR_CANCELLED && (ended.detail->flags & KMB_DETAIL_OUTCOME_UNKNOWN)) {
+      KmbAppended settled;
+      OK(kmb_append_with_key(client, ended.detail->key_producer_id, ended.detail->key_sequence,
+                             stream_id, KMB_ANY_OFFSET, data, 1, lens, 1, NULL, &settled, DETAIL));
+      wanted++;
+    }
+    kmb_completion_free(&ended);
+  }
+  OK(kmb_stream_info(client, stream_id, NULL, &after, DETAIL));
+  CHECK(after->streams[0].next_offset == wanted);
+  kmb_stream_list_free(after);
 }
 
 /* A cancelled operation completes with CANCELLED, once; cancelling it again is harmless. */
@@ -321,6 +398,8 @@ void test_cancel(const Door *door) {
   OK(kmb_subscription_next(subscription, 10000, &page, DETAIL));
   CHECK(page != NULL && page->first_offset == 0);
   kmb_page_free(page);
+
+  cancel_appends(client, queue, stream_id);
 
   /* A long query really stops: cancelled, it completes long before its own end. */
   const char *sql = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "

@@ -116,7 +116,8 @@ symbols() {
   nm --undefined-only "$work/abi-test" | awk '{ print $NF }' | sed 's/@.*//' | grep '^kmb_' | sort >"$work/called"
   diff "$work/listed" "$work/exported" || { echo "exports differ from spec/api.toml" >&2; exit 1; }
   diff "$work/listed" "$work/called" || { echo "the tests do not call everything" >&2; exit 1; }
-  echo "$(wc -l <"$work/listed") functions are exported, and every one is called"
+  readelf -d "$built/libkimberlite_ffi.so" | grep -q NODELETE || { echo "the library can be unloaded" >&2; exit 1; }
+  echo "$(wc -l <"$work/listed") functions are exported, every one is called, and the library stays loaded"
 }
 
 plain() {
