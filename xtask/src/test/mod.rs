@@ -3,6 +3,7 @@
 mod deny;
 mod parts;
 mod setup;
+mod wasm;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

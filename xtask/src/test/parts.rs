@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::{Options, deny};
+use super::{Options, deny, wasm};
 use crate::process::{cargo, command, run};
 use crate::{c_tests, codegen, python, scenario};
 
@@ -23,6 +23,8 @@ pub enum Part {
     Docs,
     /// The crates' own tests.
     Rust,
+    /// The protocol compiles to WebAssembly.
+    Wasm,
     /// The C programs, plain and under Valgrind.
     C,
     /// The Python package: types, style, tests.
@@ -38,12 +40,13 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Part; 12] = [
+    pub const ALL: [Part; 13] = [
         Part::Fmt,
         Part::Deny,
         Part::Clippy,
         Part::Docs,
         Part::Rust,
+        Part::Wasm,
         Part::C,
         Part::Codegen,
         Part::Python,
@@ -91,6 +94,7 @@ impl Part {
             Part::Rust => {
                 run(&mut cargo(root, ["test", "--workspace", "--locked", "--no-fail-fast"]))
             }
+            Part::Wasm => wasm::check(root),
             Part::C => c_tests::run_every(root),
             Part::Python => python::test(root),
             Part::Scenarios => scenarios(root, options, options.mutate),

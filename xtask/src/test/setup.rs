@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::Stdio;
 
 use super::parts::{Part, is_root};
+use super::wasm;
 use crate::process::{command, exists, quiet, run, shown};
 use crate::sdk;
 
 /// Something that a part needs.
 struct Need {
     what: &'static str,
-    /// The package of Debian and its kin.
+    /// The packages of Debian and its kin, separated by spaces.
     package: &'static str,
     parts: &'static [Part],
     present: fn() -> bool,
@@ -64,6 +65,12 @@ const NEEDS: &[Need] = &[
         present: || !cfg!(target_os = "linux") || exists("valgrind"),
     },
     Need {
+        what: "Rust for WebAssembly (or: rustup target add wasm32-unknown-unknown)",
+        package: "rustc-web cargo-web rust-web-src",
+        parts: &[Part::Wasm],
+        present: wasm::is_ready,
+    },
+    Need {
         what: "Python 3.9 or newer",
         package: "python3",
         parts: PYTHON,
@@ -106,7 +113,7 @@ pub fn install(root: &Path, parts: &[Part]) -> Result<(), String> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.package.split(' ')).collect();
     if exists("apt-get") && is_root() {
         println!("installing {}", packages.join(" "));
         apt(root, &["update", "--quiet=2"])?;
