@@ -1,4 +1,4 @@
-//! What versions have promised: spec/abi/<version> lists each number, field, function and layout
+//! What versions have promised: spec/abi/VERSION lists each number, field, function and layout
 //! that was released, and the contract must still hold every one of them.
 
 use std::collections::BTreeMap;
