@@ -672,8 +672,8 @@ typedef struct {
 } KmbAppended;
 
 /**
- * A packed page of events: event i is at offset first_offset + i and has the lens[i] bytes of data
- * that end before data[ends[i]].
+ * A packed page of events: event i is at offset first_offset + i and has the `lens[i]` bytes of data
+ * that end before `data[ends[i]]`.
  *
  * Ownership: freed once by kmb_page_free; every pointer is valid until then. Threads: it never
  * changes, so any thread may read it.
