@@ -8,15 +8,12 @@ use kimberlite_wire::ErrorCode;
 
 /// Every name, message and remedy, made once. Nothing is locked to read it, so that the child of a
 /// fork may read it too.
-static TEXTS: LazyLock<HashMap<&'static str, &'static CStr>> = LazyLock::new(|| {
+static TEXTS: LazyLock<HashMap<&'static str, CString>> = LazyLock::new(|| {
     let of = |code: ErrorCode| [code.name(), code.message(), code.remedy()];
-    ErrorCode::ALL.into_iter().flat_map(of).map(|text| (text, leaked(text))).collect()
-});
-
-fn leaked(text: &str) -> &'static CStr {
     // The contract's texts hold no NUL.
-    Box::leak(CString::new(text).unwrap_or_default().into_boxed_c_str())
-}
+    let c_string = |text: &'static str| (text, CString::new(text).unwrap_or_default());
+    ErrorCode::ALL.into_iter().flat_map(of).map(c_string).collect()
+});
 
 /// Makes the texts now rather than when the first is asked for.
 pub(crate) fn prepare() {
@@ -25,5 +22,5 @@ pub(crate) fn prepare() {
 
 /// A text of [`ErrorCode`] for C, valid for ever.
 pub(crate) fn static_c_str(text: &'static str) -> &'static CStr {
-    TEXTS.get(text).copied().unwrap_or_default()
+    TEXTS.get(text).map(CString::as_c_str).unwrap_or_default()
 }
