@@ -174,7 +174,7 @@ pub struct QueryConfig {
 
 impl Default for QueryConfig {
     fn default() -> QueryConfig {
-        QueryConfig { timeout_ms: 30_000, memory_bytes: 64 << 20, rows: 10_000_000, threads: 2 }
+        QueryConfig { timeout_ms: 30_000, memory_bytes: 256 << 20, rows: 10_000_000, threads: 2 }
     }
 }
 
