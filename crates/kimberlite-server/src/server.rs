@@ -147,7 +147,7 @@ impl Threads {
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
-            .thread_name("kimberlite-io")
+            .thread_name("kimberlite-net")
             .enable_all()
             .build()
             .map_err(|e| {
