@@ -13,6 +13,8 @@
 # Without a mode all of them run. KIMBERLITE_SERVER=PATH names a server binary to test against too,
 # KIMBERLITE_SERVER=none leaves the server out; else it is built.
 set -eu
+# Cargo names its own folders here for what it runs, which would come before each program's own.
+unset LD_LIBRARY_PATH
 
 profile=${1:-dev}
 [ $# -gt 0 ] && shift
