@@ -22,7 +22,7 @@ pub fn run_all(
 ) -> Result<(), String> {
     println!("building releases (the first time takes minutes)");
     let packages = ["kimberlite-ffi", "kimberlite-server", "kimberlite-bench"];
-    let mut build = cargo(root, ["build", "--quiet", "--release"]);
+    let mut build = cargo(root, ["build", "--release"]);
     for package in packages {
         build.args(["--package", package]);
     }

@@ -23,10 +23,7 @@ impl Package {
 pub fn make(root: &Path, packages: &[Package], profile: &str) -> Result<Vec<PathBuf>, String> {
     let packages = if packages.is_empty() { &Package::ALL[..] } else { packages };
     println!("building the C library, profile {profile}");
-    run(&mut cargo(
-        root,
-        ["build", "--quiet", "--profile", profile, "--package", "kimberlite-ffi"],
-    ))?;
+    run(&mut cargo(root, ["build", "--profile", profile, "--package", "kimberlite-ffi"]))?;
     let built = target(root).join(profile);
     let folder = target(root).join("packages");
     create(&folder)?;

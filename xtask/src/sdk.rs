@@ -31,7 +31,7 @@ impl Sdk {
     pub fn scenario_runner(self, root: &Path, file: &Path) -> Result<Command, String> {
         match self {
             Sdk::Rust => {
-                run(&mut cargo(root, ["build", "--quiet", "--package", "kimberlite-scenarios"]))?;
+                run(&mut cargo(root, ["build", "--package", "kimberlite-scenarios"]))?;
                 let mut command = Command::new(target(root).join("debug/kimberlite-scenarios"));
                 command.arg(file);
                 Ok(command)
@@ -60,19 +60,13 @@ pub const PROFILE: &str = "fast";
 
 /// Builds the C library; returns the folder that it stands in.
 pub fn build_library(root: &Path) -> Result<PathBuf, String> {
-    run(&mut cargo(
-        root,
-        ["build", "--quiet", "--profile", PROFILE, "--package", "kimberlite-ffi"],
-    ))?;
+    run(&mut cargo(root, ["build", "--profile", PROFILE, "--package", "kimberlite-ffi"]))?;
     Ok(target(root).join(PROFILE))
 }
 
 /// Builds the server; returns its path.
 pub fn build_server(root: &Path) -> Result<PathBuf, String> {
-    run(&mut cargo(
-        root,
-        ["build", "--quiet", "--profile", PROFILE, "--package", "kimberlite-server"],
-    ))?;
+    run(&mut cargo(root, ["build", "--profile", PROFILE, "--package", "kimberlite-server"]))?;
     Ok(target(root).join(PROFILE).join("kimberlite-server"))
 }
 
