@@ -4,9 +4,9 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use kimberlite_client::{Appended, CallOptions, ExpectedOffset, Stop, StreamId};
-use kimberlite_wire::{AppendKey, CompletionKind, Error, EventBatch};
+use kimberlite_wire::{AppendKey, CompletionKind, Error, EventBatch, limit};
 
-use crate::arguments::{Out, null, slice};
+use crate::arguments::{Out, bounded, null, slice};
 use crate::boundary::boundary;
 use crate::call::{self, KmbCallOptions, wait};
 use crate::client::{self, ClientState, KmbClient};
@@ -86,6 +86,7 @@ unsafe fn packed(
     lens: *const u32,
     count: usize,
 ) -> Result<EventBatch, Error> {
+    bounded("count", count, limit::BATCH_EVENTS)?;
     // SAFETY: the caller's promise.
     let (data, lens) = unsafe { (slice("data", data, data_len)?, slice("lens", lens, count)?) };
     EventBatch::from_packed(data, lens)
@@ -100,6 +101,7 @@ unsafe fn pointed(
     event_lengths: *const usize,
     event_count: usize,
 ) -> Result<EventBatch, Error> {
+    bounded("event_count", event_count, limit::BATCH_EVENTS)?;
     // SAFETY: the caller's promise.
     let (events, lengths) = unsafe {
         (slice("events", events, event_count)?, slice("event_lengths", event_lengths, event_count)?)

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use kimberlite_wire::{Error, ErrorCode};
+use kimberlite_wire::{Error, ErrorCode, limit};
 
 /// NULL_POINTER for an argument.
 pub(crate) fn null(argument: &str) -> Error {
@@ -41,7 +41,16 @@ pub(crate) unsafe fn slice<'a, T>(
     Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 
-/// Text by pointer and length in bytes.
+/// LIMIT_EXCEEDED for a count that no request may have. It comes before any element is read or
+/// memory is taken, so that a count that is nonsense cannot lead beyond the caller's array.
+pub(crate) fn bounded(argument: &str, count: usize, bound: u64) -> Result<(), Error> {
+    if count as u64 > bound {
+        return Err(Error::limit(argument, count as u64, bound));
+    }
+    Ok(())
+}
+
+/// Text by pointer and length in bytes. LIMIT_EXCEEDED where it is longer than any request.
 ///
 /// # Safety
 /// As [`slice`].
@@ -50,6 +59,7 @@ pub(crate) unsafe fn text<'a>(
     pointer: *const c_char,
     len: usize,
 ) -> Result<&'a str, Error> {
+    bounded(&format!("the length of {argument} in bytes"), len, limit::REQUEST_FRAME_BYTES)?;
     // SAFETY: the caller's promise.
     let bytes = unsafe { slice(argument, pointer.cast::<u8>(), len)? };
     std::str::from_utf8(bytes).map_err(|e| not_utf8(argument, e.valid_up_to()))

@@ -12,7 +12,7 @@ use kimberlite_client::{Client, Config, runtime};
 use kimberlite_wire::{CompletionKind, Error, ErrorCode, limit};
 use tokio::sync::Semaphore;
 
-use crate::arguments::{Out, c_text, null, slice};
+use crate::arguments::{Out, bounded, c_text, null, slice};
 use crate::boundary::{boundary, quietly};
 use crate::call::wait;
 use crate::detail::{KmbDetail, KmbError};
@@ -242,9 +242,7 @@ unsafe fn config(
     if addresses.is_null() {
         return Err(null("addresses"));
     }
-    if address_count as u64 > limit::ADDRESSES {
-        return Err(Error::limit("address_count", address_count as u64, limit::ADDRESSES));
-    }
+    bounded("address_count", address_count, limit::ADDRESSES)?;
     let mut config = Config::new(None::<String>).tenant(tenant_id);
     // SAFETY: the caller's promise.
     let addresses = unsafe { slice("addresses", addresses, address_count)? };

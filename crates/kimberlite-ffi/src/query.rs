@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use kimberlite_client::{At, CallOptions};
 use kimberlite_wire::{CompletionKind, Error, Value, limit};
 
-use crate::arguments::{Out, c_text, slice, text};
+use crate::arguments::{Out, bounded, c_text, slice, text};
 use crate::boundary::boundary;
 use crate::call::{self, KmbCallOptions, wait};
 use crate::client::{self, ClientState, KmbClient};
@@ -72,6 +72,8 @@ unsafe fn value(index: usize, param: &KmbQueryParam) -> Result<Value, Error> {
             KMB_PARAM_STRING => Value::String(c_text(&name(), param.value.str)?.to_string()),
             KMB_PARAM_BYTES => {
                 let bytes = param.value.bytes;
+                let what = format!("the length of {} in bytes", name());
+                bounded(&what, bytes.len, limit::REQUEST_FRAME_BYTES)?;
                 Value::Bytes(slice(&name(), bytes.data, bytes.len)?.to_vec())
             }
             KMB_PARAM_TEXT => {
@@ -98,9 +100,7 @@ pub(crate) unsafe fn values(
     params: *const KmbQueryParam,
     count: usize,
 ) -> Result<Vec<Value>, Error> {
-    if count as u64 > limit::QUERY_PARAMS {
-        return Err(Error::limit("param_count", count as u64, limit::QUERY_PARAMS));
-    }
+    bounded("param_count", count, limit::QUERY_PARAMS)?;
     // SAFETY: the caller's promise.
     let params = unsafe { slice("params", params, count)? };
     params

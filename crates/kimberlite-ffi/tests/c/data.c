@@ -112,6 +112,61 @@ void test_append(const Door *door) {
   OK(kmb_client_close(client, 5000, DETAIL));
 }
 
+/* A count that no request may have is refused with its bound before any element is read. */
+void test_counts(const Door *door) {
+  KmbClient *client = client_for(door);
+  uint64_t stream_id = stream_for(client, "counts"), offset = 99;
+  const size_t huge[] = {(size_t)KMB_LIMIT_BATCH_EVENTS + 1, (size_t)1 << 32, SIZE_MAX};
+  const uint8_t data[] = {1};
+  const uint32_t lens[] = {1};
+  const uint8_t *events[] = {data};
+  const size_t lengths[] = {1};
+  const char *addresses[] = {door->address};
+  KmbQueryParam param = {KMB_PARAM_INT64, {.i64 = 1}};
+  KmbAppended appended;
+  KmbQueryResult *result = NULL;
+  KmbCursor *cursor = NULL;
+  KmbQueue *queue = NULL;
+  KmbError error = KMB_OK;
+  uint64_t operation = 0;
+  OK(kmb_queue_new(false, &queue, DETAIL));
+  for (size_t i = 0; i < sizeof huge / sizeof huge[0]; i++) {
+    size_t n = huge[i];
+    LAST(KMB_ERR_LIMIT_EXCEEDED, "event_count",
+         kmb_client_append(client, stream_id, KMB_ANY_OFFSET, events, lengths, n, &offset));
+    CHECK(kmb_last_error_detail()->value == KMB_LIMIT_BATCH_EVENTS);
+    NAMES(KMB_ERR_LIMIT_EXCEEDED, "count",
+          kmb_append(client, stream_id, KMB_ANY_OFFSET, data, 1, lens, n, NULL, &appended, DETAIL));
+    CHECK(last_detail->value == KMB_LIMIT_BATCH_EVENTS);
+    NAMES(KMB_ERR_LIMIT_EXCEEDED, "count",
+          kmb_append_with_key(client, 1, 1, stream_id, KMB_ANY_OFFSET, data, 1, lens, n, NULL,
+                              &appended, DETAIL));
+    NAMES(KMB_ERR_LIMIT_EXCEEDED, "count",
+          kmb_submit_append(client, queue, stream_id, KMB_ANY_OFFSET, data, 1, lens, n, NULL, 1,
+                            &operation, DETAIL));
+    LAST(KMB_ERR_LIMIT_EXCEEDED, "param_count",
+         kmb_client_query(client, "SELECT ?", &param, n, &result));
+    NAMES(KMB_ERR_LIMIT_EXCEEDED, "param_count",
+          kmb_query(client, TEXT("SELECT ?"), &param, n, KMB_AT_NOW, 0, NULL, &result, DETAIL));
+    CHECK(last_detail->value == KMB_LIMIT_QUERY_PARAMS);
+    NAMES(KMB_ERR_LIMIT_EXCEEDED, "param_count",
+          kmb_query_cursor(client, TEXT("SELECT ?"), &param, n, KMB_AT_NOW, 0, NULL, &cursor,
+                           DETAIL));
+    CHECK(kmb_client_connect(addresses, n, 1, NULL, &error) == NULL);
+    CHECK(error == KMB_ERR_LIMIT_EXCEEDED && last_names("address_count"));
+    if (i == 0) continue;
+    NAMES(KMB_ERR_LIMIT_EXCEEDED, "sql",
+          kmb_query(client, "SELECT 1", n, NULL, 0, KMB_AT_NOW, 0, NULL, &result, DETAIL));
+    param.type = KMB_PARAM_BYTES;
+    param.value.bytes = (KmbBytes){data, n};
+    NAMES(KMB_ERR_LIMIT_EXCEEDED, "params[0]",
+          kmb_query(client, TEXT("SELECT ?"), &param, 1, KMB_AT_NOW, 0, NULL, &result, DETAIL));
+  }
+  CHECK(offset == 99 && result == NULL && cursor == NULL);
+  OK(kmb_queue_close(queue, DETAIL));
+  OK(kmb_client_close(client, 5000, DETAIL));
+}
+
 static void check_page(const KmbPage *page, uint64_t first_offset, size_t count) {
   CHECK(page->count == count && page->first_offset == first_offset);
   CHECK(page->next_offset == first_offset + count);

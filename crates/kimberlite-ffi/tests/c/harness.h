@@ -69,6 +69,7 @@ void test_options(void);
 void test_connect(const Door *door);
 void test_streams(const Door *door);
 void test_append(const Door *door);
+void test_counts(const Door *door);
 void test_read(const Door *door);
 void test_blocks(const Door *door);
 void test_query(const Door *door);

@@ -23,6 +23,7 @@ static const struct {
     {"texts", test_texts},
     {"streams", test_streams},
     {"append", test_append},
+    {"counts", test_counts},
     {"read", test_read},
     {"blocks", test_blocks},
     {"query", test_query},
