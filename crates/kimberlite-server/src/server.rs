@@ -19,6 +19,9 @@ use crate::{accept, listen};
 const MAX_DEFAULT_THREADS: usize = 4;
 /// How long answers and closes may take once the grace period is over.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the database may take to close after that. What is accepted is written much sooner;
+/// only a statement in the middle of one long step can take longer, and nothing waits for that.
+const DATABASE_CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server. Dropping it stops it without grace; [`Server::shutdown`] lets it finish first.
 #[derive(Debug)]
@@ -89,7 +92,9 @@ impl Server {
     }
 
     /// Stops accepting, finishes the requests under way for at most `grace`, answers the rest with
-    /// CLOSED and closes the database. It blocks until all of that is done.
+    /// CLOSED and closes the database. It blocks until all of that is done, but only for some
+    /// seconds beyond `grace`: TIMEOUT where the database was still not closed then. What was
+    /// acknowledged is durable in any case.
     pub fn shutdown(mut self, grace: Duration) -> Result<(), Error> {
         self.stop(grace)
     }
@@ -109,8 +114,10 @@ impl Server {
             let _ = done.send(());
         });
         let finished = finished.recv();
-        self.shared.engine.close();
-        finished.map_err(|_| Error::new(ErrorCode::Internal, "the server's runtime has stopped"))
+        let closed = close_within(&self.shared.engine, DATABASE_CLOSING_TIMEOUT);
+        finished
+            .map_err(|_| Error::new(ErrorCode::Internal, "the server's runtime has stopped"))?;
+        closed
     }
 
     /// Takes over the tokens and the certificates of another configuration, and nothing else of
@@ -161,6 +168,38 @@ impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// Closes the database and waits for that at most so long.
+fn close_within(engine: &Engine, bound: Duration) -> Result<(), Error> {
+    let (done, closed) = mpsc::sync_channel(1);
+    let closing = engine.clone();
+    let thread = std::thread::Builder::new().name("kimberlite-close".to_string());
+    let spawned = thread.spawn(move || {
+        closing.close();
+        // Nobody waits any more where it took too long.
+        let _ = done.send(());
+    });
+    if spawned.is_err() {
+        // Without a thread it can only be waited for without a bound.
+        engine.close();
+        return Ok(());
+    }
+    match closed.recv_timeout(bound) {
+        Ok(()) => Ok(()),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Err(Error::new(ErrorCode::Internal, "closing the database met a defect"))
+        }
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            let bound_ms = bound.as_millis();
+            let detail = format!(
+                "the database was not closed within {bound_ms} ms and is left behind as it is, \
+                 most likely in the middle of a statement; everything acknowledged is durable"
+            );
+            tracing::error!(detail, "the shutdown overstayed");
+            Err(Error::new(ErrorCode::Timeout, detail))
         }
     }
 }

@@ -15,7 +15,8 @@ use common::{ANY, PATIENCE, Raw, append, assert_error, events_of, read};
 use kimberlite_wire::block::{BlockView, ChainVerifier, genesis};
 use kimberlite_wire::frame::flag;
 use kimberlite_wire::{
-    DataClass, ErrorCode, EventBatch, Request, Response, SubscribeRequest, VerifyRequest,
+    DataClass, ErrorCode, EventBatch, QueryRequest, Request, Response, SubscribeRequest,
+    VerifyRequest,
 };
 
 const TOKEN: &str = "the-development-token";
@@ -267,6 +268,32 @@ fn sigterm_ends_in_order() {
     assert_error(raw.answer(id), ErrorCode::ClusterUnavailable, "shutting down");
     assert_eq!(process.exit_code(), Some(0));
     let process = Process::start(folder.path(), &args);
+    let mut raw = Raw::open(process.address, 1, TOKEN);
+    assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
+}
+
+/// A statement that cannot be interrupted does not hold SIGTERM up for longer than some seconds;
+/// the exit code and the log tell that it was left behind.
+#[test]
+fn a_statement_that_does_not_stop_is_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("kimberlite.toml"), "shutdown_grace_ms = 100\n").unwrap();
+    let args = ["--config", "kimberlite.toml", "--dev-token", TOKEN];
+    let mut process = Process::start(folder.path(), &args);
+    let mut raw = Raw::open(process.address, 1, TOKEN);
+    let stream_id = raw.create_stream("visits");
+    raw.append(stream_id, &[b"one"]).unwrap();
+    // One step of the statement: a search that compares nearly all of a long text at each place.
+    let sql = "SELECT instr(hex(zeroblob(2000000)), hex(zeroblob(1000000)) || 'x')".to_string();
+    let query = QueryRequest { sql, ..QueryRequest::default() };
+    raw.send(&Request::Query(query), &[]);
+    thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    process.signal("-TERM");
+    assert_eq!(process.exit_code(), Some(1));
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    assert!(process.errors().contains("overstayed"), "{}", process.errors());
+    let process = Process::start(folder.path(), &["--dev-token", TOKEN]);
     let mut raw = Raw::open(process.address, 1, TOKEN);
     assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
 }
