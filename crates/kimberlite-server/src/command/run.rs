@@ -1,7 +1,7 @@
 //! Runs the server until a signal ends it.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kimberlite_server::{Server, ServerConfig, Tenants, TokenConfig, new_token};
 use kimberlite_wire::{Error, ErrorCode, Role};
@@ -11,6 +11,10 @@ use tracing::{error, info, warn};
 
 use super::args::Args;
 use super::{logging, print};
+
+/// A second signal this soon after the first is the same request: who stops a process and then its
+/// group, as `timeout` does, sends two.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
 
 /// A token that is not in the configuration file.
 struct Development {
@@ -97,7 +101,8 @@ fn write_port(file: &Path, port: u16) -> Result<(), Error> {
     std::fs::rename(&partial, file).map_err(failed)
 }
 
-/// Waits for signals: the first to end ends in order, the second at once; SIGHUP reloads.
+/// Waits for signals: the first to end ends in order, the second at once unless it belongs to the
+/// first; SIGHUP reloads.
 async fn serve(
     server: Server,
     args: &Args,
@@ -114,6 +119,7 @@ async fn serve(
             }
         }
     }
+    let asked = Instant::now();
     let grace = Duration::from_millis(config.shutdown_grace_ms);
     let (done, mut finished) = oneshot::channel();
     // A thread of its own: the shutdown blocks, and a second signal must be heard meanwhile.
@@ -129,6 +135,10 @@ async fn serve(
                 });
             }
             signal = signals.next() => if let Signal::End(name) = signal {
+                if asked.elapsed() < SAME_REQUEST {
+                    info!(signal = name, "shutting down already; a later signal exits at once");
+                    continue;
+                }
                 warn!(signal = name, "exiting at once");
                 std::process::exit(1);
             }
