@@ -69,7 +69,7 @@ async fn serve(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, refusal: O
     match established {
         Ok(authenticated) => converse(shared, authenticated, peer).await,
         Err(Refused::Told(error)) => {
-            info!(%peer, code = error.code.name(), detail = ?error.detail, "connection refused");
+            info!(%peer, code = error.code.name(), detail = error.detail, "connection refused");
         }
         Err(Refused::Failed(error)) => debug!(%peer, %error, "connection lost before its hello"),
     }
@@ -84,11 +84,11 @@ async fn converse(shared: Arc<Shared>, authenticated: Authenticated, peer: Socke
         connection,
         %peer,
         over = transport.name(),
-        principal = ?grant.principal,
+        principal = grant.principal,
         tenant = tenant_id,
         role = grant.role.name(),
-        client = ?client_name,
-        version = ?client_version,
+        client = client_name,
+        version = client_version,
         "connection open"
     );
     let session =
@@ -99,9 +99,9 @@ async fn converse(shared: Arc<Shared>, authenticated: Authenticated, peer: Socke
     info!(
         connection,
         %peer,
-        principal = ?grant.principal,
+        principal = grant.principal,
         tenant = tenant_id,
-        client = ?client_name,
+        client = client_name,
         requests,
         open_ms = started.elapsed().as_millis() as u64,
         reason = ended.reason,

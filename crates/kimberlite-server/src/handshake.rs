@@ -31,7 +31,7 @@ const HTTP_ANSWER: &[u8] = b"HTTP/1.1 501 Not Implemented\r\n\
 /// waits for it.
 const LINGER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(100));
 /// What the log keeps of a name that the client gave.
-const MAX_LOGGED_CHARS: usize = 100;
+const MAX_LOGGED_BYTES: usize = 128;
 
 /// An authenticated client.
 pub(crate) struct Authenticated {
@@ -277,14 +277,26 @@ pub(crate) async fn linger(shared: &Shared, transport: &mut Transport) {
     let _ = tokio::time::timeout(bound, drained).await;
 }
 
-/// What the log keeps of a text that the client chose.
+/// What the log keeps of a text that the client chose: whole characters only.
 fn shortened(text: &str) -> String {
-    text.chars().take(MAX_LOGGED_CHARS).collect()
+    let mut end = text.len().min(MAX_LOGGED_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A long name is cut to 128 bytes, between characters.
+    #[test]
+    fn names_are_shortened() {
+        assert_eq!(shortened("a short one"), "a short one");
+        assert_eq!(shortened(&"x".repeat(500)), "x".repeat(128));
+        assert_eq!(shortened(&"€".repeat(500)), "€".repeat(42));
+    }
 
     /// The HTTP answer announces its true length.
     #[test]

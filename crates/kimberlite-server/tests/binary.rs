@@ -152,6 +152,11 @@ fn connections_are_logged() {
             assert!(!log.contains(secret), "{secret} is in {log}");
         }
         assert!(log.lines().all(|line| line.starts_with('{') == (format == "json")), "{log}");
+        if format == "json" {
+            for field in [r#""principal":"development""#, r#""client":"raw""#] {
+                assert!(log.contains(field), "{field} is not in {log}");
+            }
+        }
     }
 }
 
