@@ -126,7 +126,8 @@ impl Client {
     }
 
     /// Settles an append whose outcome is unknown: the same events again with its key append them
-    /// unless that had happened, and tell what became of them. INVALID_ARGUMENT for other events.
+    /// unless that had happened, and tell what became of them. INVALID_ARGUMENT for other events,
+    /// and for a key whose producer or sequence is 0.
     pub async fn append_with_key(
         &self,
         key: AppendKey,
@@ -147,6 +148,9 @@ impl Client {
         options: &CallOptions,
         stop: Option<&Stop>,
     ) -> Result<Appended, Error> {
+        if let Some(key) = key {
+            check_key(key)?;
+        }
         let request = Request::Append(AppendRequest {
             stream_id: stream.0,
             expected_offset: expected.number(),
@@ -379,6 +383,17 @@ impl Client {
     async fn ask(&self, request: Request, options: &CallOptions) -> Result<Response, Error> {
         Ok(self.door.collect(request, Bytes::new(), options).await?.body)
     }
+}
+
+/// INVALID_ARGUMENT for a key that no append has. Producer 0 in particular would ask for a fresh
+/// number, and so for a second append of what may be there already.
+fn check_key(key: AppendKey) -> Result<(), Error> {
+    let what = match key {
+        AppendKey { producer_id: 0, .. } => "key.producer_id is 0; a producer's id is at least 1",
+        AppendKey { sequence: 0, .. } => "key.sequence is 0; a producer counts its appends from 1",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(what))
 }
 
 fn query_request(sql: &str, params: &[Value], at: At, options: &CallOptions) -> Request {

@@ -282,6 +282,26 @@ fn a_key_appends_once() {
     });
 }
 
+/// A key whose producer or sequence is 0 belongs to no append, and is refused rather than taken for
+/// a wish for a fresh number.
+#[test]
+fn a_key_of_zero_is_refused() {
+    for_every_door(|Door { client, .. }| {
+        let s = stream(client, "zero");
+        let producer_id = client.open_producer(&NONE).expect("a producer");
+        for (producer_id, sequence, named) in
+            [(0, 0, "key.producer_id"), (0, 1, "key.producer_id"), (producer_id, 0, "key.sequence")]
+        {
+            let key = AppendKey { producer_id, sequence };
+            let any = ExpectedOffset::Any;
+            let e = client.append_with_key(key, s, any, events(0..1), &NONE).expect_err("no key");
+            assert_eq!((e.code, e.outcome_unknown), (ErrorCode::InvalidArgument, None));
+            assert!(e.detail.contains(named), "{}", e.detail);
+        }
+        assert_eq!(client.stream_info(s, &NONE).expect("known").next_offset, 0);
+    });
+}
+
 /// Thousands of appends at a time, more than a producer may have outstanding, all land, and in the
 /// order in which they were called.
 #[test]

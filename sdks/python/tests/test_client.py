@@ -319,6 +319,30 @@ def test_settling_an_append_with_its_key(client: Client, stream: StreamId) -> No
         client.append_with_key(key, stream, [b"other"])
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        None,
+        (1, 1),
+        AppendKey(0, 1),
+        AppendKey(1, 0),
+        AppendKey(-1, 1),
+        AppendKey(1, -1),
+        AppendKey(2**64, 1),
+        AppendKey(1, 2**64 + 1),
+        AppendKey(1.0, 1),  # type: ignore[arg-type]
+        AppendKey(1, 1.5),  # type: ignore[arg-type]
+        AppendKey(True, 1),
+        AppendKey(None, 1),  # type: ignore[arg-type]
+    ],
+)
+def test_a_key_that_is_none_appends_nothing(client: Client, stream: StreamId, key: Any) -> None:
+    """What cannot be a key is refused by name: a fresh number would append a second time."""
+    with pytest.raises((TypeError, InvalidArgumentError), match=r"key\.(producer_id|sequence)"):
+        client.append_with_key(key, stream, [b"once"])
+    assert client.stream_info(stream).next_offset == 0
+
+
 def test_a_folder_keeps_its_events(tmp_path: Path) -> None:
     """An embedded database is there again when it is opened again."""
     address = [f"embedded:{tmp_path / 'db'}"]

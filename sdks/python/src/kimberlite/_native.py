@@ -131,7 +131,7 @@ def check(code: int, detail: ctypes.c_void_p) -> None:
 
 def u64(value: int, name: str) -> int:
     """A number that fits into 64 bits, which ctypes would otherwise cut silently."""
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not 0 <= value <= FOREVER:
         raise InvalidArgumentError(f"{name} is {value}; it must be from 0 to 2**64 - 1")

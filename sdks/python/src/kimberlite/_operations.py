@@ -208,6 +208,16 @@ def _packed(events: Iterable[Data]) -> tuple[bytes, bytes, int]:
         raise LimitExceededError("events holds an event of 4 GiB or more") from None
 
 
+def append_key(key: AppendKey) -> AppendKey:
+    """A key that was checked: a wrong one must never become a second append."""
+    if not isinstance(key, AppendKey):
+        raise TypeError(
+            "key must be an AppendKey, whose key.producer_id and key.sequence an append's error"
+            f" gave, not {type(key).__name__}"
+        )
+    return AppendKey(u64(key.producer_id, "key.producer_id"), u64(key.sequence, "key.sequence"))
+
+
 def append(
     client: int,
     stream_id: int,

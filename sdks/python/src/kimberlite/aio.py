@@ -212,6 +212,7 @@ class AsyncClient:
         With the same stream and events it tells what became of the first attempt, or appends them
         now; never twice. A key from ``open_producer`` makes appends repeatable by the caller.
         """
+        key = operations.append_key(key)
         call = operations.call_options(timeout_ms)
         return await self._run(
             operations.append(self._handle, stream_id, events, expected_offset, key, call)
