@@ -156,6 +156,7 @@ impl Client {
             expected_offset: expected.number(),
             producer_id: key.map_or(0, |key| key.producer_id),
             sequence: key.map_or(0, |key| key.sequence),
+            // The producers' table, which knows what is settled, fills it in.
             acked_below: 0,
             count: events.count(),
             payload_crc: events.crc(),
@@ -175,6 +176,9 @@ impl Client {
     /// Opens a producer whose sequence numbers, from 1, the caller gives itself by
     /// [`Client::append_with_key`]: a program that stores them before it appends is exactly-once
     /// even across its own restarts. Plain appends number themselves and need none.
+    ///
+    /// Sequence n may be sent once the outcome of n - 1,024 is known; the database forgets that
+    /// outcome then, and each later one can still be asked for again.
     pub async fn open_producer(&self, options: &CallOptions) -> Result<u64, Error> {
         match self.ask(Request::OpenProducer(OpenProducerRequest {}), options).await? {
             Response::OpenProducer(body) => Ok(body.producer_id),

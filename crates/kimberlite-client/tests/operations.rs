@@ -302,6 +302,32 @@ fn a_key_of_zero_is_refused() {
     });
 }
 
+/// A caller that numbers its own appends is not held up by their number: after thousands, each of
+/// the last 1,024 can still be asked for again, one before them cannot, and none is appended twice.
+#[test]
+fn an_own_producer_lives_on() {
+    const MANY: u64 = 3_000;
+    for_every_door(|Door { client, .. }| {
+        let s = stream(client, "own");
+        let producer_id = client.open_producer(&NONE).expect("a producer");
+        let append = |sequence: u64| {
+            let key = AppendKey { producer_id, sequence };
+            let batch = events(sequence..sequence + 1);
+            client.append_with_key(key, s, ExpectedOffset::Any, batch, &NONE)
+        };
+        let done: Vec<_> = (1..=MANY).map(|sequence| append(sequence).expect("done")).collect();
+        // From the newest to the oldest and back: no repeat closes the window for another.
+        for sequence in [MANY, MANY - 1, MANY - 1_023, MANY - 500, MANY] {
+            let again = append(sequence).expect("still known");
+            assert_eq!(again, done[sequence as usize - 1], "sequence {sequence}");
+        }
+        let e = append(MANY - 1_024).expect_err("forgotten");
+        assert_eq!(e.code, ErrorCode::InvalidArgument, "{}", e.detail);
+        assert_eq!(append(MANY + 1).expect("done").first_offset, MANY);
+        assert_eq!(client.stream_info(s, &NONE).expect("known").next_offset, MANY + 1);
+    });
+}
+
 /// Thousands of appends at a time, more than a producer may have outstanding, all land, and in the
 /// order in which they were called.
 #[test]

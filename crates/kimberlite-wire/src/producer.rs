@@ -106,12 +106,18 @@ impl ProducerTable {
         Take::Number { key, acked_below: self.acked_below }
     }
 
-    /// What to send as `acked_below` with a repeat: nothing is said about a producer that was let
-    /// go or belongs to someone else, and never that the repeat's own outcome is known: whoever
-    /// asks again wants it told.
+    /// What to send as `acked_below` with a key that is there. Of the producer in use it never says
+    /// that the repeat's own outcome is known: whoever asks again wants it told.
+    ///
+    /// A producer that was let go or belongs to someone else has numbers of which nothing is known
+    /// here but the window: number n is used only by who knows the outcome of n minus
+    /// [`limit::OUTSTANDING_APPENDS`]. To say that keeps the server from holding every outcome, and
+    /// leaves each number open whose outcome may still be asked for.
     pub fn acked_below(&self, key: AppendKey) -> u64 {
-        let in_use = self.producer_id == Some(key.producer_id);
-        if in_use { self.acked_below.min(key.sequence) } else { 0 }
+        if self.producer_id == Some(key.producer_id) {
+            return self.acked_below.min(key.sequence);
+        }
+        key.sequence.saturating_sub(limit::OUTSTANDING_APPENDS - 1).max(1)
     }
 
     /// The outcome is known, or the append was never sent and never will be. Repeats are harmless.

@@ -68,8 +68,20 @@ fn unknown_outcomes() {
 
     table.opened(2);
     table.settled(unknown);
-    assert_eq!(table.acked_below(unknown), 0);
+    assert_eq!(table.acked_below(unknown), 1);
     assert_eq!(number(&mut table), (AppendKey { producer_id: 2, sequence: 1 }, 1));
+}
+
+/// Shows that of a producer that is not in use only the window is told, which holds no number whose
+/// outcome may still be asked for.
+#[test]
+fn other_producers() {
+    let mut table = ProducerTable::new();
+    table.opened(1);
+    let window = limit::OUTSTANDING_APPENDS;
+    for (sequence, acked_below) in [(1, 1), (window, 1), (window + 1, 2), (3_000, 3_001 - window)] {
+        assert_eq!(table.acked_below(AppendKey { producer_id: 9, sequence }), acked_below);
+    }
 }
 
 /// Shows that an expired producer is let go, once.
