@@ -16,7 +16,6 @@ use crate::audit_record::{self, Access, Totals};
 use crate::job::{Job, Reply, Work};
 use crate::queue::Queue;
 use crate::session::Session;
-use crate::state::closed;
 use crate::waiters::lock;
 
 /// The windows that are open.
@@ -228,10 +227,8 @@ impl Audit {
 
     /// The error of those who waited for a record that was never queued.
     fn not_queued(&self) -> Error {
-        if self.queue.is_closed() {
-            return closed();
-        }
-        Error::new(ErrorCode::Overloaded, "too much waits to be committed")
+        let overloaded = || Error::new(ErrorCode::Overloaded, "too much waits to be committed");
+        self.queue.end().unwrap_or_else(overloaded)
     }
 
     fn forget(&self, key: &Key, id: u64) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kimberlite_log::{ENTRY_HEADER_BYTES, EntryDraft, EntryPlace, LogWriter, REQUEST_ROW_BYTES};
-use kimberlite_wire::{AppendKey, Error, ErrorCode};
+use kimberlite_wire::{Error, ErrorCode};
 
 use crate::audit::Audit;
 use crate::clock::CommitClock;
@@ -68,8 +68,9 @@ impl Committer {
         }
     }
 
-    /// Commits until the queue is closed and empty, then closes the log.
-    pub(crate) fn run(mut self) {
+    /// Commits until the queue is closed and empty, then closes the log; STORAGE where that was
+    /// not possible in good order.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
@@ -92,9 +93,9 @@ impl Committer {
         while !waiting.is_empty() {
             self.commit_some(&mut waiting);
         }
-        if let Err(error) = self.writer.close() {
+        self.writer.close().inspect_err(|error| {
             tracing::warn!(%error, "the log was not closed cleanly");
-        }
+        })
     }
 
     /// Where the last group was large, those who were answered are sending their next requests just
@@ -194,7 +195,7 @@ impl Committer {
             // Refusals, too, were judged on what did not come to be.
             let mut error = error.clone();
             if is_unknown && result.is_ok() {
-                error.outcome_unknown = append_key(&job);
+                error.outcome_unknown = job.work.append_key();
             }
             job.reply.send(Err(error));
         }
@@ -289,16 +290,6 @@ impl Committer {
             largest.clear();
             self.spare = largest;
         }
-    }
-}
-
-fn append_key(job: &Job) -> Option<AppendKey> {
-    match &job.work {
-        Work::Append(append) if append.producer_id != 0 => {
-            let (producer_id, sequence) = (append.producer_id, append.sequence);
-            Some(AppendKey { producer_id, sequence })
-        }
-        _ => None,
     }
 }
 

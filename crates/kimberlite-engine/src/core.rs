@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kimberlite_wire::{Error, Operation, Response};
+use kimberlite_wire::{Error, Operation};
 use tokio::sync::oneshot;
 
 use crate::answer::{Answer, BoxFuture};
@@ -56,11 +56,22 @@ impl Core {
     /// Queues work now; the future waits for its answer.
     pub(crate) fn submit(&self, work: Work, deadline: &Deadline) -> BoxFuture<'static, Outcome> {
         let (tell, answer) = oneshot::channel();
+        let key = work.append_key();
         let job = Job { work, reply: Reply::Call(tell), deadline: deadline.at() };
         if let Err(error) = self.queue.push(job) {
             return refused(error);
         }
-        Box::pin(async move { received(answer.await).map(Answer::of) })
+        let applied = self.applied.clone();
+        Box::pin(async move {
+            let Ok(answer) = answer.await else {
+                // The commit thread has dropped it and is about to end. Whether an append was
+                // durable before is not known.
+                let mut error = gone(&applied).await;
+                error.outcome_unknown = key;
+                return Err(error);
+            };
+            answer.map(Answer::of)
+        })
     }
 
     /// Waits until the applied state is at least as new as this.
@@ -73,11 +84,13 @@ impl Core {
     }
 }
 
-/// The answer of the commit thread, which is gone where there is none.
-pub(crate) fn received(
-    answer: Result<Result<Response, Error>, oneshot::error::RecvError>,
-) -> Result<Response, Error> {
-    answer.unwrap_or_else(|_| Err(closed()))
+/// Why the commit thread has dropped a job, which it does only when it ends.
+pub(crate) async fn gone(applied: &Arc<Applied>) -> Error {
+    // No position is as high as this one, so that only the end is waited for.
+    match Reached::new(applied, u64::MAX).await {
+        Ok(()) => closed(),
+        Err(error) => error,
+    }
 }
 
 /// A future that fails at once.

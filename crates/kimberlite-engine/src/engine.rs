@@ -1,7 +1,7 @@
 //! The engine's one door.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Engine {
 struct Owner {
     core: Arc<Core>,
     commit: Mutex<Option<JoinHandle<()>>>,
+    /// Set by the commit thread where it did not end in good order.
+    unclean: Arc<OnceLock<Error>>,
 }
 
 impl Drop for Owner {
@@ -87,8 +89,9 @@ impl Engine {
             options,
         });
         let committer = Committer::new(machine, writer, &queue, &audit, &clock);
-        let commit = Mutex::new(Some(start(committer, &core)?));
-        Ok(Engine { owner: Arc::new(Owner { core, commit }) })
+        let unclean = Arc::new(OnceLock::new());
+        let commit = Mutex::new(Some(start(committer, &core, &unclean)?));
+        Ok(Engine { owner: Arc::new(Owner { core, commit, unclean }) })
     }
 
     /// The identity of the database.
@@ -189,6 +192,12 @@ impl Engine {
     pub fn close(&self) {
         self.owner.close();
     }
+
+    /// Why the log was not closed cleanly, once the engine was closed; `None` where it was, or is
+    /// still open. What was acknowledged is durable in any case.
+    pub fn close_error(&self) -> Option<Error> {
+        self.owner.unclean.get().cloned()
+    }
 }
 
 fn ready(outcome: Outcome) -> BoxFuture<'static, Outcome> {
@@ -223,16 +232,30 @@ fn recover(options: &EngineOptions) -> Result<(Machine, LogWriter, LogReader), E
     Ok((machine, writer, log))
 }
 
-fn start(committer: Committer, core: &Arc<Core>) -> Result<JoinHandle<()>, Error> {
-    let core = core.clone();
+fn start(
+    committer: Committer,
+    core: &Arc<Core>,
+    unclean: &Arc<OnceLock<Error>>,
+) -> Result<JoinHandle<()>, Error> {
+    let (core, unclean) = (core.clone(), unclean.clone());
     let thread = std::thread::Builder::new().name("kimberlite-commit".to_string());
     let run = move || {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| committer.run())) {
-            tracing::error!(panic = panic_text(&*panic), "the commit thread panicked");
-        }
+        let ended = catch_unwind(AssertUnwindSafe(|| committer.run()));
         // However it ended: nobody may wait for it any more.
-        core.queue.abandon();
-        core.applied.close();
+        let failure = ended.err().map(|panic| {
+            tracing::error!(panic = panic_text(&*panic), "the commit thread panicked");
+            let detail = format!(
+                "the thread that commits panicked, so that the database is of no use until it is \
+                 opened again; the panic was: {}",
+                panic_text(&*panic)
+            );
+            Error::new(ErrorCode::Panic, detail)
+        });
+        match failure.clone() {
+            Some(error) => core.applied.fail(error),
+            None => core.applied.close(),
+        }
+        core.queue.abandon(failure);
     };
     thread.spawn(run).map_err(|error| {
         let detail = format!("the commit thread could not be started: {error}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kimberlite_wire::block::Hash;
-use kimberlite_wire::{DataClass, Error, EventBatch, Response};
+use kimberlite_wire::{AppendKey, DataClass, Error, EventBatch, Response};
 use tokio::sync::{oneshot, watch};
 
 use crate::session::Session;
@@ -116,6 +116,19 @@ impl Reply {
             }
             // Operations have a response.
             (Reply::Call(_), Ok(Done::Nothing)) | (Reply::None, _) => {}
+        }
+    }
+}
+
+impl Work {
+    /// What settles a repeat of it, where it is an append that has a producer.
+    pub(crate) fn append_key(&self) -> Option<AppendKey> {
+        match self {
+            Work::Append(append) if append.producer_id != 0 => {
+                let (producer_id, sequence) = (append.producer_id, append.sequence);
+                Some(AppendKey { producer_id, sequence })
+            }
+            _ => None,
         }
     }
 }

@@ -10,14 +10,13 @@ use kimberlite_wire::{
 use tokio::sync::{oneshot, watch};
 
 use crate::answer::Answer;
-use crate::core::{Core, Outcome};
+use crate::core::{Core, Outcome, gone};
 use crate::cut::TenantCut;
 use crate::job::{Job, Reply, Work};
 use crate::pipe::{Pipe, PipeReader, Sent};
 use crate::pool::guarded;
 use crate::session::Session;
 use crate::sql::{self, QueryLimits};
-use crate::state::closed;
 use crate::wait::{Deadline, block_on};
 
 pub(crate) async fn query(
@@ -45,7 +44,7 @@ pub(crate) async fn query(
         pipe: pipe.clone(),
     };
     core.pool.submit(&pipe, Box::new(move || running.run(tell)))?;
-    let columns = async { columns.await.unwrap_or_else(|_| Err(closed())) };
+    let columns = async { columns.await.unwrap_or_else(|_| Err(core.applied.end())) };
     let columns = deadline.bound("the query", columns).await?;
     let body = Response::Query(QueryResponse { columns, position });
     Ok(Answer::streaming(body, Box::new(reader)))
@@ -103,8 +102,11 @@ async fn position_at(
         let work = Work::PassTime { timestamp_ns };
         core.queue.push(Job { work, reply: Reply::Waiting(tell), deadline: deadline.at() })?;
         let passed = async {
-            let outcome = passed.wait_for(Option::is_some).await.map_err(|_| closed())?.clone();
-            outcome.unwrap_or(Ok(()))
+            let outcome = passed.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+            match outcome {
+                Ok(outcome) => outcome.unwrap_or(Ok(())),
+                Err(_) => Err(gone(&core.applied).await),
+            }
         };
         deadline.bound("passing the time of the cut", passed).await?;
     }
@@ -166,7 +168,7 @@ impl Running {
         let result = prepared.run(&mut sink, self.pipe.cancelled());
         match sent {
             Sent::TooLate => Err(self.too_late()),
-            _ if self.core.applied.is_closed() => result.map_err(|_| closed()),
+            _ if self.core.applied.is_closed() => result.map_err(|_| self.core.applied.end()),
             _ => result,
         }
     }

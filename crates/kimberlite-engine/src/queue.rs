@@ -33,6 +33,8 @@ struct Inner {
     /// The commit thread sleeps, or is about to.
     sleeping: bool,
     closed: bool,
+    /// Why it was abandoned, where that was not for closing.
+    failure: Option<Error>,
     deadlines: BTreeMap<(Instant, u64), Waker>,
     next_deadline_id: u64,
 }
@@ -47,13 +49,19 @@ pub(crate) enum Woken {
     Closed,
 }
 
+impl Inner {
+    fn end(&self) -> Error {
+        self.failure.clone().unwrap_or_else(closed)
+    }
+}
+
 impl Queue {
     /// Adds a job. CLOSED once the queue is closed, OVERLOADED while too much waits; the job is
     /// dropped then.
     pub(crate) fn push(&self, job: Job) -> Result<(), Error> {
         let mut inner = lock(&self.inner);
         if inner.closed {
-            return Err(closed());
+            return Err(inner.end());
         }
         if inner.bytes > MAX_QUEUED_BYTES {
             let detail = format!("{} bytes of requests wait to be committed", inner.bytes);
@@ -133,18 +141,23 @@ impl Queue {
         self.woken.notify_one();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.inner).closed
+    /// What a caller is told once the queue is closed.
+    pub(crate) fn end(&self) -> Option<Error> {
+        let inner = lock(&self.inner);
+        inner.closed.then(|| inner.end())
     }
 
-    /// Drops what waits: nobody will do it.
-    pub(crate) fn abandon(&self) {
-        let (jobs, deadlines) = {
+    /// Refuses what waits and whatever comes: nobody will do it. `failure` is the defect that is
+    /// the reason, if one is.
+    pub(crate) fn abandon(&self, failure: Option<Error>) {
+        let (jobs, deadlines, end) = {
             let mut inner = lock(&self.inner);
             inner.closed = true;
-            (std::mem::take(&mut inner.jobs), std::mem::take(&mut inner.deadlines))
+            inner.failure = failure;
+            let end = inner.end();
+            (std::mem::take(&mut inner.jobs), std::mem::take(&mut inner.deadlines), end)
         };
-        drop(jobs);
+        jobs.into_iter().for_each(|job| job.reply.send(Err(end.clone())));
         deadlines.into_values().for_each(Waker::wake);
     }
 

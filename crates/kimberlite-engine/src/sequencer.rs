@@ -370,10 +370,12 @@ fn check_sequence(
         );
         return Err(Error::invalid(detail));
     }
-    let first = acked_below.max(append.acked_below);
-    if sequence - first >= limit::OUTSTANDING_APPENDS {
-        let what = format!("the number of outstanding appends up to sequence {sequence}");
-        return Err(Error::limit(&what, sequence - first + 1, limit::OUTSTANDING_APPENDS));
+    // Numbers begin at 1, so that a producer which knows nothing yet has its whole window, too.
+    let first = acked_below.max(append.acked_below).max(1);
+    let outstanding = sequence.saturating_sub(first).saturating_add(1);
+    if outstanding > limit::OUTSTANDING_APPENDS {
+        let what = format!("the number of outstanding appends from {first} to {sequence}");
+        return Err(Error::limit(&what, outstanding, limit::OUTSTANDING_APPENDS));
     }
     let is_same = |outcome: &Outcome| {
         let was = (outcome.stream_id, outcome.count, outcome.digest);

@@ -2,7 +2,7 @@
 //! database runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use kimberlite_log::{EntryKind, RequestRow};
 use kimberlite_wire::block::BLOCK_HEADER_BYTES;
@@ -25,6 +25,8 @@ pub(crate) struct Applied {
     /// Woken when the position has grown, and when the engine closes.
     pub(crate) waiters: Waiters,
     closed: AtomicBool,
+    /// Why it closed, where nobody asked for that.
+    failure: OnceLock<Error>,
 }
 
 impl Applied {
@@ -35,6 +37,7 @@ impl Applied {
             position: AtomicU64::new(0),
             waiters: Waiters::default(),
             closed: AtomicBool::new(false),
+            failure: OnceLock::new(),
         }
     }
 
@@ -80,9 +83,20 @@ impl Applied {
         }
     }
 
-    /// CLOSED once the engine closes.
+    /// Ends everything as [`Applied::close`] does, because of a defect that every call is told of.
+    pub(crate) fn fail(&self, error: Error) {
+        self.failure.get_or_init(|| error);
+        self.close();
+    }
+
+    /// CLOSED once the engine closes, or the defect that ended it.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.is_closed() { Err(closed()) } else { Ok(()) }
+        if self.is_closed() { Err(self.end()) } else { Ok(()) }
+    }
+
+    /// Why there is nothing more: the defect that ended the engine, or else CLOSED.
+    pub(crate) fn end(&self) -> Error {
+        self.failure.get().cloned().unwrap_or_else(closed)
     }
 
     /// Shows everything up to a position and wakes those who wait for it.

@@ -9,7 +9,7 @@ use kimberlite_wire::{
 use tokio::sync::oneshot;
 
 use crate::answer::Answer;
-use crate::core::{Core, Outcome, received};
+use crate::core::{Core, Outcome};
 use crate::loader::{Loader, gather};
 use crate::pipe::{Pipe, PipeReader};
 use crate::pool::guarded;
@@ -52,7 +52,8 @@ pub(crate) async fn verify(
         let _ = tell.send(walked.map(|found| Response::Verify(found.at(position))));
     };
     core.pool.submit(&pipe, Box::new(run))?;
-    let answer = async { received(answer.await) };
+    // The pool drops what waits when it closes.
+    let answer = async { answer.await.unwrap_or_else(|_| Err(core.applied.end())) };
     let body = deadline.bound("the verification", answer).await?;
     drop(guard);
     Ok(Answer::of(body))

@@ -99,6 +99,30 @@ fn the_window_is_kept() {
     append(3 + limit::OUTSTANDING_APPENDS, 4).unwrap();
 }
 
+/// A producer that has said nothing about what it knows has the whole window, counted from 1; a
+/// number at the end of all numbers is refused like any that is too far ahead, and does no harm.
+#[test]
+fn the_window_begins_at_one() {
+    let engine = memory();
+    let writer = writer(&engine);
+    let stream = writer.stream("events");
+    let producer = writer.open_producer().unwrap();
+    let append = |sequence, acked_below| {
+        writer.append_with(stream, ANY, &events(["x"]), key(producer, sequence, acked_below))
+    };
+    for acked_below in [0, 1] {
+        for sequence in [limit::OUTSTANDING_APPENDS + 1, u64::MAX - 1, u64::MAX] {
+            let far = append(sequence, acked_below).unwrap_err();
+            assert_eq!(far.code, ErrorCode::LimitExceeded, "{far}");
+            assert_eq!(far.value, limit::OUTSTANDING_APPENDS);
+        }
+        append(limit::OUTSTANDING_APPENDS, acked_below).unwrap();
+    }
+    append(u64::MAX, u64::MAX).unwrap();
+    append(u64::MAX, u64::MAX).unwrap();
+    assert_eq!(writer.info(stream).unwrap().next_offset, 2);
+}
+
 /// A producer works for the tenant and the principal that opened it; an unknown one has expired.
 #[test]
 fn producers_are_bound() {
