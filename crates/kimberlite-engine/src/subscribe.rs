@@ -39,7 +39,7 @@ pub(crate) async fn subscribe(
     if stream.identity.data_class == DataClass::Phi {
         let access = access(&stream, "subscribe", request.from_offset, None);
         let ticket = core.audit.access(&session, &access);
-        gate = Gate::Under(deadline.bound("the audit record of a subscription", ticket).await?);
+        gate = Gate::Fresh(deadline.bound("the audit record of a subscription", ticket).await?);
     }
     let body = Response::Subscribe(SubscribeResponse { next_offset, position });
     let cursor = BlockCursor::new(stream, core.loader.clone(), first_block);
@@ -55,10 +55,26 @@ type Entering = Pin<Box<dyn Future<Output = Result<Ticket, Error>> + Send>>;
 enum Gate {
     /// Nothing needs to be.
     Open,
+    /// It was put there just now: the next chunk may go even if the window has ended meanwhile,
+    /// or else a window that is shorter than writing a record takes would let nothing through.
+    Fresh(Ticket),
     /// It is, for as long as the ticket holds.
     Under(Ticket),
     /// It is about to be.
     Entering(Entering),
+}
+
+impl Gate {
+    /// Notes that these events have passed.
+    fn passed(&mut self, first_offset: u64, end_offset: u64) {
+        if let Gate::Fresh(ticket) | Gate::Under(ticket) = self {
+            ticket.add(first_offset, end_offset);
+        }
+        *self = match std::mem::replace(self, Gate::Open) {
+            Gate::Fresh(ticket) => Gate::Under(ticket),
+            other => other,
+        };
+    }
 }
 
 struct Subscription {
@@ -107,7 +123,7 @@ impl Subscription {
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             match &mut self.gate {
-                Gate::Open => return Poll::Ready(Ok(())),
+                Gate::Open | Gate::Fresh(_) => return Poll::Ready(Ok(())),
                 Gate::Under(ticket) if ticket.is_current() => return Poll::Ready(Ok(())),
                 Gate::Under(_) => {
                     let entering = enter(
@@ -119,7 +135,7 @@ impl Subscription {
                     self.gate = Gate::Entering(Box::pin(entering));
                 }
                 Gate::Entering(entering) => match entering.as_mut().poll(cx) {
-                    Poll::Ready(ticket) => self.gate = Gate::Under(ticket?),
+                    Poll::Ready(ticket) => self.gate = Gate::Fresh(ticket?),
                     Poll::Pending => return Poll::Pending,
                 },
             }
@@ -149,9 +165,7 @@ impl PayloadStream for Subscription {
             Ok(chunk) => {
                 // A chunk that ends within a block repeats its offsets: they count once.
                 let first = chunk.first_offset.max(self.from_offset);
-                if let Gate::Under(ticket) = &self.gate {
-                    ticket.add(first, chunk.end_offset);
-                }
+                self.gate.passed(first, chunk.end_offset);
                 self.from_offset = self.from_offset.max(chunk.end_offset);
                 Some(Ok(chunk.bytes))
             }

@@ -156,6 +156,29 @@ fn long_subscriptions_are_recorded_again() {
     assert_eq!(ended, [3, 2]);
 }
 
+/// A window that ends at once lets every chunk through on a record of its own, and asks for no
+/// more records than that.
+#[test]
+fn the_shortest_windows_let_subscriptions_through() {
+    for audit_window_ms in [0, 1] {
+        let engine = open(EngineOptions { audit_window_ms, ..small() });
+        let writer = writer(&engine);
+        let admin = caller(&engine, "ann", 1, Role::Admin);
+        let stream = phi(&writer, "vitals");
+        let mut subscription = writer.subscribe(stream, 0).unwrap();
+        assert_eq!(take(&mut *subscription, 3).len(), 3);
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(2));
+            writer.append(stream, &[b"more"]).unwrap();
+            assert_eq!(take(&mut *subscription, 1).len(), 1);
+        }
+        assert_eq!(writer.data(stream).len(), 8);
+        let records = admin.audited();
+        let started = named(&records, "access_started").len();
+        assert!((6..=8).contains(&started), "{audit_window_ms} ms: {started} records");
+    }
+}
+
 /// Closing the engine writes what open windows covered.
 #[test]
 fn closing_ends_windows() {
