@@ -6,6 +6,8 @@ use kimberlite_wire::{Error, limit};
 pub(crate) const AUDIT_STREAM: &str = "_audit";
 
 const RESERVED_PREFIXES: [&str; 3] = ["_", "sqlite_", "pragma_"];
+/// SQL knows these as functions that give tables, which would hide streams of the same names.
+const TABLE_FUNCTIONS: [&str; 4] = ["json_each", "json_tree", "jsonb_each", "jsonb_tree"];
 
 /// The form in which two names are the same name: ASCII letters in lower case, as SQL folds them.
 pub(crate) fn fold(name: &str) -> String {
@@ -27,6 +29,10 @@ pub(crate) fn check(name: &str) -> Result<(), Error> {
         return Err(Error::invalid(detail));
     }
     let folded = fold(name);
+    if TABLE_FUNCTIONS.contains(&&*folded) {
+        let detail = format!("name is {name:?}, which is reserved: a function of SQL; use another");
+        return Err(Error::invalid(detail));
+    }
     match RESERVED_PREFIXES.iter().find(|prefix| folded.starts_with(*prefix)) {
         Some(prefix) => {
             let detail = format!("name starts with {prefix:?}, which is reserved; use another");
@@ -45,14 +51,20 @@ mod tests {
     /// The bounds on length, control characters and reserved prefixes, whatever their case.
     #[test]
     fn names_are_checked() {
+        let long = "x".repeat(255);
         for good in
-            ["a", "Events", "patients.vitals", "größe", "with space", "a_", &"x".repeat(255)]
+            ["a", "Events", "patients.vitals", "größe", "with space", "a_", "json_eaches", &long]
         {
             check(good).unwrap_or_else(|e| panic!("{good:?}: {e}"));
         }
         let bad = ["", "_a", "_", "sqlite_x", "SQLite_x", "PRAGMA_x", "a\nb", "a\u{7f}", "\u{85}"];
         for bad in bad {
             assert_eq!(check(bad).unwrap_err().code, ErrorCode::InvalidArgument, "{bad:?}");
+        }
+        for function in ["json_each", "JSON_Each", "json_tree", "jsonb_each", "JSONB_TREE"] {
+            let error = check(function).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidArgument, "{function}");
+            assert!(error.detail.contains("reserved"), "{error}");
         }
         let long = check(&"x".repeat(256)).unwrap_err();
         assert_eq!((long.code, long.value), (ErrorCode::LimitExceeded, 255));
