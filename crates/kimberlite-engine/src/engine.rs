@@ -241,6 +241,10 @@ fn start(
     let thread = std::thread::Builder::new().name("kimberlite-commit".to_string());
     let run = move || {
         let ended = catch_unwind(AssertUnwindSafe(|| committer.run()));
+        if let Ok(Err(error)) = &ended {
+            // Only this thread sets it.
+            let _ = unclean.set(error.clone());
+        }
         // However it ended: nobody may wait for it any more.
         let failure = ended.err().map(|panic| {
             tracing::error!(panic = panic_text(&*panic), "the commit thread panicked");
@@ -252,7 +256,10 @@ fn start(
             Error::new(ErrorCode::Panic, detail)
         });
         match failure.clone() {
-            Some(error) => core.applied.fail(error),
+            Some(error) => {
+                let _ = unclean.set(error.clone());
+                core.applied.fail(error);
+            }
             None => core.applied.close(),
         }
         core.queue.abandon(failure);

@@ -195,8 +195,8 @@ impl LogWriter {
         let at = if header.is_some() { 0 } else { position };
         let written = write_and_sync(&self.active, at, &self.buffer.parts(entries));
         if let Err(e) = written {
-            let what = format_args!("write a group at {at} of segment {}", context.segment);
-            return Err(self.fail(storage(what, &e)));
+            let what = format_args!("store a group at {at} of segment {}", context.segment);
+            return Err(self.fail(e.told(what)));
         }
         self.active.end = position + layout.bytes();
         self.proven = false;
@@ -253,7 +253,7 @@ impl LogWriter {
         };
         if let Err(e) = write_and_sync(&self.active, at, &parts) {
             let what = format_args!("seal segment {}", self.active.number);
-            return Err(self.fail(storage(what, &e)));
+            return Err(self.fail(e.told(what)));
         }
         self.active.end = position + SEAL_BYTES;
         self.active.sealed = true;
@@ -276,21 +276,37 @@ impl LogWriter {
             salt: self.identity.salt,
         };
         write_and_sync(&self.active, self.active.end, &[&frame.encode()])
-            .map_err(|e| storage("write the frame of a clean shutdown", &e))
+            .map_err(|e| e.told("store the frame of a clean shutdown"))
     }
 
-    /// Remembers that the log takes nothing more.
-    fn fail(&mut self, e: Error) -> Error {
+    /// Remembers that the log takes nothing more, and has the error say so.
+    fn fail(&mut self, mut e: Error) -> Error {
+        e.detail += "; the database takes no more changes until the server, or the program that \
+                     holds the database, is restarted";
         tracing::error!(error = %e, "the log has failed and must be opened again");
         self.failed = Some(e.clone());
         e
     }
 }
 
-fn write_and_sync(segment: &Segment, position: u64, parts: &[&[u8]]) -> io::Result<()> {
-    match parts {
-        [whole] => segment.file.write_at(position, whole)?,
-        parts => segment.file.write_parts_at(position, parts)?,
+/// A write that did not become durable: the step that failed, and what the system said.
+struct StepFailed {
+    step: &'static str,
+    error: io::Error,
+}
+
+impl StepFailed {
+    /// STORAGE: what was tried, the step and the cause.
+    fn told(&self, what: impl std::fmt::Display) -> Error {
+        storage(format_args!("{what}: the {} failed", self.step), &self.error)
     }
-    segment.file.sync_data()
+}
+
+fn write_and_sync(segment: &Segment, position: u64, parts: &[&[u8]]) -> Result<(), StepFailed> {
+    let written = match parts {
+        [whole] => segment.file.write_at(position, whole),
+        parts => segment.file.write_parts_at(position, parts),
+    };
+    written.map_err(|error| StepFailed { step: "write", error })?;
+    segment.file.sync_data().map_err(|error| StepFailed { step: "sync (fdatasync)", error })
 }

@@ -146,11 +146,11 @@ fn a_failure_at_every_operation_is_final_until_reopened() {
     }
 }
 
-/// After a failed write or sync every commit and the close fail with the same error, without
-/// touching the disk.
+/// After a failed write or sync every commit and the close fail with the same error, which names
+/// the step and what to do, without touching the disk.
 #[test]
 fn a_failed_log_takes_nothing_more() -> Result<(), Error> {
-    for ahead in 0..2 {
+    for (ahead, step) in [(0, "the write failed"), (1, "the sync (fdatasync) failed")] {
         let disk = FaultyDisk::new(ahead);
         let mut log = open_log(Arc::new(disk.clone()), OPTIONS)?;
         log.writer.commit(&[append(1, 10)])?;
@@ -158,6 +158,9 @@ fn a_failed_log_takes_nothing_more() -> Result<(), Error> {
         disk.fail_at(disk.operations() + ahead, Fault::Error);
         let first = log.writer.commit(&[append(2, 10)]).expect_err("the disk fails");
         assert_eq!(first.code, ErrorCode::Storage);
+        for words in [step, "takes no more changes until", "is restarted"] {
+            assert!(first.detail.contains(words), "{first} lacks {words:?}");
+        }
         assert_eq!(log.writer.failure(), Some(&first));
         let operations = disk.operations();
         assert_eq!(log.writer.commit(&[append(3, 10)]), Err(first.clone()));

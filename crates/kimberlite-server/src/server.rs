@@ -93,8 +93,8 @@ impl Server {
 
     /// Stops accepting, finishes the requests under way for at most `grace`, answers the rest with
     /// CLOSED and closes the database. It blocks until all of that is done, but only for some
-    /// seconds beyond `grace`: TIMEOUT where the database was still not closed then. What was
-    /// acknowledged is durable in any case.
+    /// seconds beyond `grace`: TIMEOUT where the database was still not closed then, STORAGE where
+    /// its log could not be closed in good order. What was acknowledged is durable in any case.
     pub fn shutdown(mut self, grace: Duration) -> Result<(), Error> {
         self.stop(grace)
     }
@@ -180,15 +180,15 @@ fn close_within(engine: &Engine, bound: Duration) -> Result<(), Error> {
     let spawned = thread.spawn(move || {
         closing.close();
         // Nobody waits any more where it took too long.
-        let _ = done.send(());
+        let _ = done.send(closed_cleanly(&closing));
     });
     if spawned.is_err() {
         // Without a thread it can only be waited for without a bound.
         engine.close();
-        return Ok(());
+        return closed_cleanly(engine);
     }
     match closed.recv_timeout(bound) {
-        Ok(()) => Ok(()),
+        Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Disconnected) => {
             Err(Error::new(ErrorCode::Internal, "closing the database met a defect"))
         }
@@ -202,6 +202,14 @@ fn close_within(engine: &Engine, bound: Duration) -> Result<(), Error> {
             Err(Error::new(ErrorCode::Timeout, detail))
         }
     }
+}
+
+/// Whether a closed database's log was closed in good order.
+fn closed_cleanly(engine: &Engine) -> Result<(), Error> {
+    engine.close_error().map_or(Ok(()), |error| {
+        let detail = format!("the log was not closed cleanly: {}", error.detail);
+        Err(Error { detail, ..error })
+    })
 }
 
 fn engine_options(config: &ServerConfig) -> EngineOptions {

@@ -44,9 +44,14 @@ struct Process {
 impl Process {
     /// Starts one in a folder and waits until it serves.
     fn start(folder: &Path, args: &[&str]) -> Process {
+        Process::start_as(binary(), folder, args)
+    }
+
+    /// The same with a command of one's own to start it.
+    fn start_as(mut command: Command, folder: &Path, args: &[&str]) -> Process {
         let port_file = folder.join("port");
         let _ = std::fs::remove_file(&port_file);
-        let child = binary()
+        let child = command
             .args(["--listen", "127.0.0.1:0", "--port-file"])
             .arg(&port_file)
             .args(args)
@@ -299,6 +304,38 @@ fn a_statement_that_does_not_stop_is_left_behind() {
     assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     assert!(process.errors().contains("overstayed"), "{}", process.errors());
     let process = Process::start(folder.path(), &["--dev-token", TOKEN]);
+    let mut raw = Raw::open(process.address, 1, TOKEN);
+    assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
+}
+
+/// Where a write to the log fails, clients are told which step failed and that a restart is
+/// needed, the exit code tells it too, and what was acknowledged is there afterwards.
+#[test]
+fn a_failed_log_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--dev-token", TOKEN];
+    let mut process = Process::start(folder.path(), &args);
+    let stream_id = Raw::open(process.address, 1, TOKEN).create_stream("visits");
+    process.signal("-TERM");
+    assert_eq!(process.exit_code(), Some(0));
+    // A bound on files' sizes makes the system refuse writes within the file that is there.
+    let limited = r#"trap '' XFSZ; ulimit -f 128; exec "$0" "$@""#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", limited, env!("CARGO_BIN_EXE_kimberlite-server")]);
+    let mut process = Process::start_as(shell, folder.path(), &args);
+    let mut raw = Raw::open(process.address, 1, TOKEN);
+    raw.append(stream_id, &[b"one"]).unwrap();
+    for _ in 0..2 {
+        let refused = raw.append(stream_id, &[&vec![7; 300 << 10]]).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Storage);
+        for words in ["the write failed", "takes no more changes until the server"] {
+            assert!(refused.detail.contains(words), "{refused} lacks {words:?}");
+        }
+    }
+    process.signal("-TERM");
+    assert_eq!(process.exit_code(), Some(1));
+    assert!(process.errors().contains("not closed cleanly"), "{}", process.errors());
+    let process = Process::start(folder.path(), &args);
     let mut raw = Raw::open(process.address, 1, TOKEN);
     assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
 }
