@@ -270,7 +270,8 @@ impl Client {
 
     /// Runs one read-only SQL statement and hands out its rows in batches as they come; the server
     /// waits where the reader does. The options' deadline bounds the wait for the first answer and
-    /// for each batch.
+    /// for each batch; the database's limit for queries bounds the whole, the reader's pauses
+    /// included. Embedded and remote databases do the same.
     pub async fn query_cursor(
         &self,
         sql: &str,

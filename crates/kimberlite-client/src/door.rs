@@ -129,27 +129,6 @@ impl Door {
         }
     }
 
-    /// The next chunk of an answer, within a deadline of its own.
-    pub(crate) async fn next_chunk(
-        &self,
-        pull: &mut Pull,
-        timeout_ms: u64,
-        what: &str,
-    ) -> Result<Option<Bytes>, Error> {
-        let mut timer = Timer::after(Duration::from_millis(timeout_ms));
-        std::future::poll_fn(|context| {
-            if let Poll::Ready(chunk) = pull.poll_chunk(context) {
-                return Poll::Ready(chunk.transpose());
-            }
-            timer.poll(context).map(|fired| {
-                fired?;
-                let detail = format!("the next part of {what} took longer than {timeout_ms} ms");
-                Err(Error::new(ErrorCode::Timeout, detail))
-            })
-        })
-        .await
-    }
-
     pub(crate) async fn close(&self, timeout_ms: u64) -> Result<(), Error> {
         process::check()?;
         let timeout = Duration::from_millis(timeout_ms);
@@ -179,6 +158,27 @@ impl Pull {
             #[cfg(feature = "embedded")]
             Pull::Local(pull) => pull.poll_chunk(context),
         }
+    }
+
+    /// The next chunk, cut anywhere; `None` at the end. TIMEOUT where the timer, which was set for
+    /// `timeout_ms`, fires first.
+    pub(crate) async fn next_chunk(
+        &mut self,
+        timer: &mut Timer,
+        timeout_ms: u64,
+        what: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(chunk) = self.poll_chunk(context) {
+                return Poll::Ready(chunk.transpose());
+            }
+            timer.poll(context).map(|fired| {
+                fired?;
+                let detail = format!("the next part of {what} took longer than {timeout_ms} ms");
+                Err(Error::new(ErrorCode::Timeout, detail))
+            })
+        })
+        .await
     }
 
     /// Lets the sender send more.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kimberlite_wire::rows::{ROW_BATCH_HEADER_BYTES, RowBatch, ValueRef};
@@ -12,6 +13,7 @@ use kimberlite_wire::{Column, Error, ErrorCode, Request, Response};
 use crate::cells::FromRow;
 use crate::client::unexpected;
 use crate::config::CallOptions;
+use crate::deadlines::Timer;
 use crate::door::{Door, Pull};
 
 /// The whole result of a query.
@@ -128,7 +130,8 @@ pub struct RowCursor {
     rows: RowSource,
     pull: Option<Pull>,
     timeout_ms: u64,
-    door: Arc<Door>,
+    /// The client stays open as long as its cursor.
+    _door: Arc<Door>,
 }
 
 impl RowCursor {
@@ -141,7 +144,8 @@ impl RowCursor {
         let (columns, position) = query_body(body)?;
         let timeout_ms = door.timeout_ms(options)?;
         let rows = RowSource::default();
-        Ok(RowCursor { columns, position, rows, pull: Some(pull), timeout_ms, door: door.clone() })
+        let _door = Arc::clone(door);
+        Ok(RowCursor { columns, position, rows, pull: Some(pull), timeout_ms, _door })
     }
 
     /// The columns in order.
@@ -165,10 +169,21 @@ impl RowCursor {
     }
 
     /// The next batch of rows, as a result of its own; `None` after the last. TIMEOUT where it does
-    /// not come within the call's deadline, counted for each batch; the cursor may then be asked
-    /// again. CLOSED after a close.
+    /// not come within the call's deadline, counted for each batch, or where the query as a whole
+    /// takes longer than the database's own limit; either stops the query. CLOSED after that and
+    /// after a close.
     pub async fn next_batch(&mut self) -> Result<Option<QueryResult>, Error> {
         crate::process::check()?;
+        let next = self.receive_batch().await;
+        if next.as_ref().is_err_and(|e| e.code == ErrorCode::Timeout) {
+            // Nobody waits any more: a query that goes on would only keep others from running.
+            self.close();
+        }
+        next
+    }
+
+    async fn receive_batch(&mut self) -> Result<Option<QueryResult>, Error> {
+        let mut timer = Timer::after(Duration::from_millis(self.timeout_ms));
         loop {
             if let Some(batch) = self.rows.ready.pop_front() {
                 check_width(&self.columns, std::slice::from_ref(&batch))?;
@@ -176,7 +191,8 @@ impl RowCursor {
                 return Ok(Some(QueryResult::new(columns, self.position, vec![batch])));
             }
             let pull = self.pull.as_mut().ok_or_else(closed)?;
-            let Some(chunk) = self.door.next_chunk(pull, self.timeout_ms, "query").await? else {
+            let next = pull.next_chunk(&mut timer, self.timeout_ms, "query");
+            let Some(chunk) = next.await? else {
                 self.rows.finish()?;
                 return Ok(None);
             };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Door, NONE, doors, events, expected, stream, texts};
 use kimberlite_client::{
@@ -204,6 +204,41 @@ fn cursors_get_what_is_too_large() {
         assert!(cursor.next_batch().expect("a batch").is_some());
         cursor.close();
         assert_eq!(cursor.next_batch().expect_err("closed").code, ErrorCode::Closed);
+    });
+}
+
+/// A cursor's deadline is for each batch, through every door: a reader may pause for longer, and a
+/// batch that does not come in time ends with TIMEOUT and stops the query, so that the next one finds
+/// a thread to run on.
+#[test]
+fn a_cursor_s_deadline_is_for_each_batch() {
+    let brief = CallOptions::timeout_ms(400);
+    for_every_door(|Door { client, name, .. }| {
+        let s = stream(client, "wide");
+        client.append(s, ExpectedOffset::Any, events(0..1000), &NONE).expect("done");
+        let sql = "SELECT a.id, hex(zeroblob(500)) AS pad FROM wide a, wide b LIMIT 20000";
+        let mut cursor = client.query_cursor(sql, &[], At::Now, &brief).expect("rows");
+        let mut rows = 0;
+        while let Some(batch) = cursor.next_batch().expect("a batch") {
+            if rows == 0 {
+                std::thread::sleep(Duration::from_millis(600));
+            }
+            rows += batch.row_count();
+        }
+        assert_eq!(rows, 20_000, "{name}");
+
+        let endless = "SELECT count(*) FROM wide a, wide b, wide c, wide d, wide e";
+        for _ in 0..6 {
+            let begun = Instant::now();
+            let mut cursor = client.query_cursor(endless, &[], At::Now, &brief).expect("begun");
+            let e = cursor.next_batch().expect_err("too long");
+            assert_eq!(e.code, ErrorCode::Timeout, "{name}: {e}");
+            assert!(e.detail.contains("400 ms"), "{name}: {e}");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{name}: {:?}", begun.elapsed());
+            assert_eq!(cursor.next_batch().expect_err("stopped").code, ErrorCode::Closed);
+        }
+        let one = client.query("SELECT 1", &[], At::Now, &NONE).expect("a thread is free");
+        assert_eq!(one.row_count(), 1);
     });
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn close_all() {
 
 /// Runs one SELECT statement whose rows come in batches, so that a result of any size takes little
 /// memory; the database waits where the caller does. The call's deadline bounds the wait for the
-/// first answer and for each batch.
+/// first answer and for each batch; the database's limit for queries bounds the whole.
 ///
 /// The arguments are those of kmb_query. cursor_out: receives the cursor; the caller closes it with
 /// kmb_cursor_close.
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn kmb_cursor_schema(
 }
 
 /// The next batch of rows, as a result of its own; NULL with OK after the last. TIMEOUT where it did
-/// not come in time; the cursor may then be asked again.
+/// not come in time; the query is then stopped, and the next call gets CLOSED.
 ///
 /// result_out: receives the result; the caller frees it with kmb_query_result_free.
 #[unsafe(no_mangle)]

@@ -128,7 +128,8 @@ impl Local {
         payload: Bytes,
         limit: &Limit<'_>,
     ) -> Result<Answer, Error> {
-        let (body, stream) = self.begin(request, payload, limit).await?;
+        let bound = Some(limit.left());
+        let (body, stream) = self.begin(request, payload, bound, limit).await?;
         let mut chunks = Vec::new();
         let Some(mut stream) = stream else {
             return Ok(Answer { body, payload: chunks });
@@ -151,18 +152,21 @@ impl Local {
         Ok(Answer { body, payload: chunks })
     }
 
+    /// Waits for an answer's body within `limit`. `bound` is the engine's for the whole answer.
     async fn begin(
         &self,
         request: Request,
         payload: Bytes,
+        bound: Option<Duration>,
         limit: &Limit<'_>,
     ) -> Result<(Response, Option<Box<dyn PayloadStream>>), Error> {
-        let future = self.engine()?.handle(&self.session, request, payload, Some(limit.left()));
+        let future = self.engine()?.handle(&self.session, request, payload, bound);
         let answer = self.calls.bounded(future, limit).await??;
         Ok((answer.body, answer.payload))
     }
 
-    /// Asks, and takes the answer's payload as it comes.
+    /// Asks, and takes the answer's payload as it comes. The timeout is for its beginning; a query
+    /// goes on after that within the database's own limit, as behind a server.
     pub(crate) async fn stream(
         &self,
         request: Request,
@@ -170,7 +174,8 @@ impl Local {
     ) -> Result<(Response, LocalPull), Error> {
         let limit = Limit::new(request.operation().name(), timeout, None);
         loop {
-            match self.begin(request.clone(), Bytes::new(), &limit).await {
+            let bound = (!matches!(request, Request::Query(_))).then(|| limit.left());
+            match self.begin(request.clone(), Bytes::new(), bound, &limit).await {
                 Err(e) if e.is_retryable() => self.pause(e, &limit).await?,
                 outcome => {
                     let (body, stream) = outcome?;

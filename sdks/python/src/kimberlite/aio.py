@@ -412,7 +412,11 @@ class AsyncClient:
     async def query_cursor(
         self, sql: str, params: Sequence[Param] = (), *, timeout_ms: int | None = None
     ) -> AsyncCursor:
-        """Runs one SELECT statement whose rows come in batches, for results of any size."""
+        """Runs one SELECT statement whose rows come in batches, for results of any size.
+
+        ``timeout_ms`` bounds the wait for the first answer and for each batch, which ends with
+        TimedOutError and stops the query; the database's own limit for queries bounds the whole.
+        """
         call = operations.call_options(timeout_ms)
         return await self._run(
             queries.query_cursor(

@@ -383,7 +383,11 @@ class Client:
     def query_cursor(
         self, sql: str, params: Sequence[Param] = (), *, timeout_ms: int | None = None
     ) -> Cursor:
-        """Runs one SELECT statement whose rows come in batches, for results of any size."""
+        """Runs one SELECT statement whose rows come in batches, for results of any size.
+
+        ``timeout_ms`` bounds the wait for the first answer and for each batch, which ends with
+        TimedOutError and stops the query; the database's own limit for queries bounds the whole.
+        """
         call = operations.call_options(timeout_ms)
         return run(
             queries.query_cursor(
