@@ -100,9 +100,11 @@ pub fn open(
             options.segment_bytes
         )));
     }
+    // There may be no folder yet; whether it can be used shows in the next step.
+    let before = disk.list().unwrap_or_default();
     let lock = disk.lock().map_err(|e| lock_error(&e))?;
     let files = Arc::new(SegmentFiles::new(disk));
-    let recovered = recover::recover(&files, &options, visit)?;
+    let recovered = recover::recover(&files, &options, &before, visit)?;
     let reader = LogReader::new(Arc::clone(&files));
     Ok((LogWriter::new(files, options, lock, recovered), reader))
 }

@@ -3,7 +3,7 @@
 //! The sectors of a group that was not synced may have reached the disk in any order. A bad spot is
 //! therefore only called damage where something proves that it was durable once: a later frame of
 //! the segment that says so, the segment's seal, or a later segment that was begun. Everything else
-//! is the trace of a write that never finished, and is cut off.
+//! is taken for the trace of a write that never finished, and is cut off.
 //!
 //! Cutting zeroes what is there and syncs it, so that no part of it can pass for the rest of a later
 //! group. The unproven part that is kept is written again, because after a failed sync the system
@@ -44,10 +44,12 @@ pub(crate) struct Recovered {
     pub reserve: Option<Arc<dyn DiskFile>>,
 }
 
-/// Opens what is in the folder, or makes a new log where there is none.
+/// Opens what is in the folder, or makes a new log where there is none. `before` are the names that
+/// were there before the log took the folder.
 pub(crate) fn recover(
     files: &Arc<SegmentFiles>,
     options: &LogOptions,
+    before: &[String],
     visit: Visit<'_>,
 ) -> Result<Recovered, Error> {
     let listed = files.disk().list().map_err(|e| storage("list the log's folder", &e))?;
@@ -55,6 +57,15 @@ pub(crate) fn recover(
         listed.iter().filter_map(|name| names::segment_number(name)).collect();
     numbers.sort_unstable();
     if numbers.is_empty() {
+        // Not refused: a database whose making was cut short looks the same.
+        let traces = [names::RESERVE, names::LOCK];
+        if let Some(file) = traces.into_iter().find(|name| before.iter().any(|b| b == name)) {
+            tracing::warn!(
+                file,
+                "the folder holds this file of an earlier database but no segment: starting an \
+                 EMPTY database; if there was data, stop and restore the segment files"
+            );
+        }
         return create(files, options);
     }
     for (expected, number) in (1..).zip(&numbers) {
@@ -303,7 +314,7 @@ impl Recovery<'_> {
                 segment = number,
                 from,
                 upto = dirty.end,
-                "cut off the trace of a group that was never acknowledged"
+                "cut off bytes that nothing proves to have been acknowledged"
             );
             zero(&**file, from, dirty.end)
                 .map_err(|e| storage(format_args!("clear the end of segment {number}"), &e))?;

@@ -340,6 +340,30 @@ fn a_failed_log_is_told() {
     assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
 }
 
+/// A folder whose segments are gone is opened as an empty database, and the log says so; a new
+/// folder and an intact one give no such warning.
+#[test]
+fn lost_segments_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--dev-token", TOKEN];
+    let warning = "starting an EMPTY database";
+    for _ in 0..2 {
+        let mut process = Process::start(folder.path(), &args);
+        process.signal("-TERM");
+        assert_eq!(process.exit_code(), Some(0));
+        assert!(!process.errors().contains(warning), "{}", process.errors());
+    }
+    for entry in std::fs::read_dir(folder.path().join("kimberlite-data")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("segment-") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let process = Process::start(folder.path(), &args);
+    assert!(process.errors().contains(warning), "{}", process.errors());
+    Raw::open(process.address, 1, TOKEN).create_stream("visits");
+}
+
 /// A second signal ends it at once where the first one waits for a request; not so within a
 /// second of the first, because some senders signal twice to ask once.
 #[test]
