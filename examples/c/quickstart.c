@@ -16,12 +16,16 @@
 
 #define STREAM "visits_c"
 
-/* Ends the program where a call failed. */
-static void check(const char *what, KmbError error, KmbDetail *detail) {
+/*
+ * Ends the program where a call failed. `detail` is where the call put its detail, NULL for a call
+ * that has none. The place is passed, not what is in it: C may look at that before the call.
+ */
+static void check(const char *what, KmbError error, KmbDetail **detail) {
   if (error == KMB_OK) return;
+  const KmbDetail *told = detail != NULL ? *detail : kmb_last_error_detail();
   fprintf(stderr, "%s: %s: %s\n", what, kmb_error_name(error),
-          detail != NULL ? detail->message : kmb_error_message(error));
-  kmb_detail_free(detail);
+          told != NULL ? told->message : kmb_error_message(error));
+  if (detail != NULL) kmb_detail_free(*detail);
   exit(1);
 }
 
@@ -29,19 +33,19 @@ static KmbClient *connect_to(const char *address, const char *token, const char 
   KmbDetail *detail = NULL;
   KmbOptions *options = NULL;
   KmbClient *client = NULL;
-  check("options", kmb_options_new(&options, &detail), detail);
-  check("address", kmb_options_add_address(options, address, strlen(address), &detail), detail);
-  check("tenant", kmb_options_set_tenant(options, 1, &detail), detail);
+  check("options", kmb_options_new(&options, &detail), &detail);
+  check("address", kmb_options_add_address(options, address, strlen(address), &detail), &detail);
+  check("tenant", kmb_options_set_tenant(options, 1, &detail), &detail);
   if (token != NULL) {
-    check("token", kmb_options_set_auth_token(options, token, strlen(token), &detail), detail);
+    check("token", kmb_options_set_auth_token(options, token, strlen(token), &detail), &detail);
   }
   if (ca_file != NULL) {
     const char *name = "tls_ca_file";
     check(name,
           kmb_options_set_string(options, name, strlen(name), ca_file, strlen(ca_file), &detail),
-          detail);
+          &detail);
   }
-  check("connect", kmb_connect(options, &client, &detail), detail);
+  check("connect", kmb_connect(options, &client, &detail), &detail);
   kmb_options_free(options);
   return client;
 }
@@ -54,7 +58,7 @@ static uint64_t append(KmbClient *client, uint64_t stream, const char *event) {
   check("append",
         kmb_append(client, stream, KMB_ANY_OFFSET, (const uint8_t *)event, len, &len, 1, NULL,
                    &appended, &detail),
-        detail);
+        &detail);
   return appended.position;
 }
 
@@ -74,7 +78,7 @@ static void follow(KmbSubscription *subscription, size_t wanted) {
   KmbDetail *detail = NULL;
   while (wanted > 0) {
     KmbPage *page = NULL;
-    check("next", kmb_subscription_next(subscription, 10000, &page, &detail), detail);
+    check("next", kmb_subscription_next(subscription, 10000, &page, &detail), &detail);
     if (page == NULL) {
       fprintf(stderr, "next: no event came in 10 s\n");
       exit(1);
@@ -116,11 +120,11 @@ int main(int argc, char **argv) {
 
   /* A subscription gives what is there, then what comes. */
   KmbSubscription *subscription = NULL;
-  check("subscribe", kmb_subscribe(client, visits, 0, NULL, &subscription, &detail), detail);
+  check("subscribe", kmb_subscribe(client, visits, 0, NULL, &subscription, &detail), &detail);
   follow(subscription, 2);
   append(client, visits, "{\"patient\": 7, \"reason\": \"follow-up\"}");
   follow(subscription, 1);
-  check("close", kmb_subscription_close(subscription, &detail), detail);
+  check("close", kmb_subscription_close(subscription, &detail), &detail);
 
   const char *sql = "SELECT id, data ->> '$.reason' FROM " STREAM " WHERE data ->> '$.patient' = ?";
   KmbQueryParam patient = {.type = KMB_PARAM_INT64, .value = {.i64 = 7}};
@@ -135,7 +139,7 @@ int main(int argc, char **argv) {
   print_rows(label, result);
 
   KmbVerification found;
-  check("verify", kmb_verify(client, visits, NULL, &found, &detail), detail);
+  check("verify", kmb_verify(client, visits, NULL, &found, &detail), &detail);
   printf("verify: valid=%s, %" PRIu64 " events, head %02x%02x%02x%02x...\n",
          found.valid ? "true" : "false", found.count, found.head[0], found.head[1], found.head[2],
          found.head[3]);

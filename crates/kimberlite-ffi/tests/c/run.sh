@@ -6,7 +6,7 @@
 # PROFILE: dev (the default) or fast. MODE:
 #   header    the header alone, as C99 and C++17, with every warning an error
 #   symbols   the library exports what spec/api.toml lists, and the tests call every bit of it
-#   plain     the tests as they are
+#   plain     the tests as they are, and the example
 #   valgrind  under Valgrind: no error, nothing lost
 #   asan      the tests compiled with AddressSanitizer and UndefinedBehaviorSanitizer
 #   panic     against a library built with forced panics
@@ -126,6 +126,24 @@ plain() {
   build_library
   compile "$work/abi-test" "$built" gcc
   run plain "$work/abi-test"
+  quickstart
+}
+
+# The example works, and a call that fails is told in the library's own words.
+quickstart() {
+  # shellcheck disable=SC2086
+  gcc -std=c11 -g $warnings -I"$crate" "$root/examples/c/quickstart.c" -o "$work/quickstart" \
+    -L"$built" -lkimberlite_ffi -Wl,-rpath,"$built"
+  "$work/quickstart" memory: >/dev/null
+  if "$work/quickstart" 127.0.0.1:1 2>"$work/quickstart.err"; then
+    echo "the quickstart connected to nobody" >&2
+    exit 1
+  fi
+  grep -q '^connect: CONNECTION_FAILED: .*127.0.0.1:1' "$work/quickstart.err" || {
+    echo "the quickstart does not say why it failed:" >&2
+    cat "$work/quickstart.err" >&2
+    exit 1
+  }
 }
 
 under_valgrind() {
