@@ -1,6 +1,5 @@
 //! A running server.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -12,7 +11,6 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::config::ServerConfig;
 use crate::shared::{Handler, Reloadable, Shared, Stage};
-use crate::token::Tenants;
 use crate::{accept, listen};
 
 /// Threads that serve connections where the configuration names none.
@@ -231,13 +229,7 @@ fn engine_options(config: &ServerConfig) -> EngineOptions {
 
 /// Creates the tenants that the configuration names, on their own or in a token.
 fn ensure_tenants(engine: &Engine, config: &ServerConfig) -> Result<(), Error> {
-    let mut tenants: BTreeSet<u64> = config.tenants.iter().copied().collect();
-    for token in &config.tokens {
-        if let Tenants::Some(list) = &token.tenants {
-            tenants.extend(list);
-        }
-    }
-    for tenant_id in tenants {
+    for tenant_id in config.tenants_from_start() {
         match engine.ensure_tenant(tenant_id) {
             // Its number is used up; the server still serves the others.
             Err(error) if error.code == ErrorCode::InvalidArgument => {

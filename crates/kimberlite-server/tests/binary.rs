@@ -427,6 +427,39 @@ fn tokens_are_made_added_and_reloaded() {
     }
 }
 
+/// `--add` refuses a name that is in the file already and leaves the file as it is, but for
+/// `--again` and for the same token with another role.
+#[test]
+fn token_names_are_unique() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kimberlite.toml");
+    let add = |more: &[&str]| {
+        let mut adding = binary()
+            .args(["token", "--name", "bob", "--role", "reader", "--tenants", "1,7"])
+            .args(["--add", "--config"])
+            .arg(&file)
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Who refuses or makes a token of its own does not read it.
+        let _ = adding.stdin.take().unwrap().write_all(b"bobs own token\n");
+        text(&adding.wait_with_output().unwrap().stderr)
+    };
+    assert_eq!(add(&["--token-stdin"]), "");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let error = add(&[]);
+    assert!(error.contains("a token named \"bob\"") && error.contains("--again"), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    assert_eq!(add(&["--token-stdin"]), "");
+    assert_eq!(add(&["--again"]), "");
+    assert_eq!(std::fs::read_to_string(&file).unwrap().matches("[[token]]").count(), 3);
+    let process = Process::start(folder.path(), &["--config", "kimberlite.toml", "--memory"]);
+    assert!(process.output().contains("tenants   1, 7\n"), "{}", process.output());
+}
+
 /// What is wrong with the command line or the configuration is said in one line, by name.
 #[test]
 fn mistakes_are_named() {

@@ -117,6 +117,10 @@ pub(crate) struct TokenArgs {
     /// Appends the lines to the file that --config names, and makes it where it does not exist.
     #[arg(long, requires = "config")]
     pub(crate) add: bool,
+
+    /// Adds a further token to a name that is in the file already, as for replacing the old one.
+    #[arg(long, requires = "add")]
+    pub(crate) again: bool,
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -71,7 +71,13 @@ fn announce(
     } else {
         config.data_dir.display().to_string()
     };
-    let tenants: Vec<String> = config.tenants.iter().map(ToString::to_string).collect();
+    let tenants: Vec<String> = config
+        .tenants_from_start()
+        .into_iter()
+        // One that was deleted is not made again.
+        .filter(|tenant_id| server.engine().tenant_exists(*tenant_id))
+        .map(|tenant_id| tenant_id.to_string())
+        .collect();
     let mut text = format!(
         "Kimberlite {} listens on {addresses}\n  database  {place}\n  tenants   {}\n",
         env!("CARGO_PKG_VERSION"),

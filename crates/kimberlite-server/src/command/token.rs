@@ -25,7 +25,11 @@ pub(crate) fn make(args: &TokenArgs) -> Result<(), Error> {
     }
     match &args.config {
         Some(file) => {
-            append(file, &lines)?;
+            let taken = |other: &TokenConfig| {
+                // The same token in several entries is one holder with several roles.
+                !args.again && other.name == args.name && !other.hash.matches(&token)
+            };
+            append(file, &lines, taken)?;
             let file = file.display();
             text += &format!("Its hash was added to {file}; SIGHUP lets a server read it.\n");
         }
@@ -56,7 +60,8 @@ fn lines(entry: &TokenConfig) -> Result<String, Error> {
 }
 
 /// Appends to a configuration that was valid and will be; creates it readable by its owner only.
-fn append(file: &Path, lines: &str) -> Result<(), Error> {
+/// INVALID_ARGUMENT where an entry of it has taken the name.
+fn append(file: &Path, lines: &str, taken: impl Fn(&TokenConfig) -> bool) -> Result<(), Error> {
     let name = file.display();
     let failed = |e: std::io::Error| Error::invalid(format!("{name}: {e}"));
     let before = match std::fs::read_to_string(file) {
@@ -64,14 +69,23 @@ fn append(file: &Path, lines: &str) -> Result<(), Error> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(failed(e)),
     };
+    let invalid = |e: Error| Error::invalid(format!("{name}: {}", e.detail));
+    let config = ServerConfig::from_toml(&before).map_err(invalid)?;
+    if let Some(other) = config.tokens.iter().find(|other| taken(other)) {
+        return Err(Error::invalid(format!(
+            "{name}: there is a token named {:?} already, and the log and _audit could not tell \
+             their holders apart; choose another name, or say --again to give the same holder \
+             one more token",
+            other.name
+        )));
+    }
     let separator = match before.as_str() {
         "" => "",
         text if text.ends_with('\n') => "\n",
         _ => "\n\n",
     };
     let added = format!("{separator}{lines}");
-    ServerConfig::from_toml(&format!("{before}{added}"))
-        .map_err(|e| Error::invalid(format!("{name}: {}", e.detail)))?;
+    ServerConfig::from_toml(&format!("{before}{added}")).map_err(invalid)?;
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]

@@ -3,6 +3,7 @@
 mod check;
 mod file;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use kimberlite_wire::{Error, Role, limit};
@@ -75,6 +76,15 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
+    /// Every tenant that exists from the start: those of `tenants` and those that tokens name.
+    pub fn tenants_from_start(&self) -> BTreeSet<u64> {
+        let of_tokens = self.tokens.iter().filter_map(|token| match &token.tenants {
+            Tenants::Some(list) => Some(list),
+            Tenants::All => None,
+        });
+        self.tenants.iter().chain(of_tokens.flatten()).copied().collect()
+    }
+
     /// A server for a test: in memory, on a free port of 127.0.0.1, with tenant 1 and one token
     /// that is admin of every tenant. An unusable token is refused by
     /// [`Server::start`](crate::Server::start).
