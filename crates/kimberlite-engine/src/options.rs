@@ -32,7 +32,9 @@ pub struct EngineOptions {
     pub query_memory_bytes: u64,
     /// How many rows one query may return.
     pub query_rows: u64,
-    /// How many threads run queries, at most; they start when they are needed.
+    /// How many queries run at a time, at most, each on a thread, which start when they are needed.
+    /// A query that waits for its reader to take rows does not count, nor does one that cannot be
+    /// stopped at the end of its time; there may be 64 of those.
     pub query_threads: usize,
     /// For how long, in milliseconds, one audit record covers what a principal repeats: reads of
     /// one stream, or one statement.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kimberlite_wire::Error;
@@ -15,6 +15,8 @@ use crate::waiters::lock;
 
 /// A query runs ahead of its reader by about this many bytes.
 const MAX_AHEAD_BYTES: usize = 1 << 20;
+/// Work that goes on for this long after it should have ended does not listen.
+const OVERDUE_AFTER: Duration = Duration::from_secs(1);
 
 /// Batches on their way, and whether they are still wanted. Also stands for work without rows, to
 /// cancel it.
@@ -23,6 +25,8 @@ pub(crate) struct Pipe {
     cancelled: AtomicBool,
     inner: Mutex<Inner>,
     room: Condvar,
+    /// When the work is to end by itself, if that is known.
+    ends: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +35,7 @@ struct Inner {
     bytes: usize,
     end: Option<Result<(), Error>>,
     waker: Option<Waker>,
+    cancelled_at: Option<Instant>,
 }
 
 /// What became of a batch that was sent.
@@ -44,6 +49,19 @@ pub(crate) enum Sent {
 }
 
 impl Pipe {
+    /// The pipe of work that watches the clock itself and ends at this moment at the latest.
+    pub(crate) fn until(ends: Instant) -> Pipe {
+        Pipe { ends: Some(ends), ..Pipe::default() }
+    }
+
+    /// Whether the work should have ended, by its own clock or because it was cancelled, a good
+    /// while before `now`.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        let cancelled_at = lock(&self.inner).cancelled_at;
+        let end = self.ends.into_iter().chain(cancelled_at).min();
+        end.is_some_and(|end| now.saturating_duration_since(end) > OVERDUE_AFTER)
+    }
+
     /// True once nobody wants the work any more.
     pub(crate) fn cancelled(&self) -> &AtomicBool {
         &self.cancelled
@@ -56,7 +74,8 @@ impl Pipe {
     /// Tells the work to stop.
     pub(crate) fn cancel(&self) {
         // Under the lock, so that a sender is either before its look or in its sleep.
-        let inner = lock(&self.inner);
+        let mut inner = lock(&self.inner);
+        inner.cancelled_at.get_or_insert_with(Instant::now);
         self.cancelled.store(true, Ordering::SeqCst);
         drop(inner);
         self.room.notify_all();

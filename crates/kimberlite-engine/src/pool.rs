@@ -6,6 +6,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use kimberlite_wire::{Error, ErrorCode};
 
@@ -15,6 +16,13 @@ use crate::waiters::lock;
 
 /// How many tasks may wait for a thread, beyond which new ones are refused.
 const MAX_WAITING: usize = 4_096;
+/// How many tasks may be aside, beyond which new ones are refused.
+const MAX_ASIDE: usize = 64;
+/// How often a thread that waits for a place looks for one.
+const LOOK_FOR_PLACE: Duration = Duration::from_millis(100);
+/// How long closing waits for the threads to end, and how often it looks.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_LOOK: Duration = Duration::from_micros(200);
 /// The pause that a refused caller is advised to make.
 const RETRY_AFTER_MS: u32 = 100;
 
@@ -27,25 +35,37 @@ struct Task {
 }
 
 /// A bounded pool. Closed by [`Pool::close`].
+///
+/// The bound is on the tasks that are at work. A task that waits for its reader, or that runs on
+/// beyond its time without listening, is set aside: another one gets its place, on one more thread.
+/// How many may be aside is bounded, too.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    max_threads: usize,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    max_at_work: usize,
     inner: Mutex<Inner>,
     woken: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Task>,
-    running: Vec<Arc<Pipe>>,
+    running: Vec<Running>,
+    /// The threads, those that have not begun to run yet among them.
+    threads: usize,
+    /// How many of them wait for something to do.
     idle: usize,
     closed: bool,
+}
+
+struct Running {
+    pipe: Arc<Pipe>,
+    aside: bool,
 }
 
 impl fmt::Debug for Inner {
@@ -54,94 +74,211 @@ impl fmt::Debug for Inner {
     }
 }
 
+impl Inner {
+    fn aside(&self) -> usize {
+        self.running.iter().filter(|running| running.aside).count()
+    }
+
+    fn at_work(&self) -> usize {
+        self.running.len() - self.aside()
+    }
+
+    /// How many threads there are beside those whose task is aside.
+    fn useful_threads(&self) -> usize {
+        self.threads.saturating_sub(self.aside())
+    }
+
+    /// Sets aside what should have ended and goes on.
+    fn look_for_overdue(&mut self) {
+        let now = Instant::now();
+        let mut aside = self.aside();
+        for running in self.running.iter_mut().filter(|running| !running.aside) {
+            if aside < MAX_ASIDE && running.pipe.is_overdue(now) {
+                tracing::warn!("a query runs on beyond its time; its thread is replaced");
+                running.aside = true;
+                aside += 1;
+            }
+        }
+    }
+
+    fn set_aside(&mut self, pipe: &Arc<Pipe>, aside: bool) {
+        if aside && self.aside() >= MAX_ASIDE {
+            return;
+        }
+        let running = self.running.iter_mut().find(|running| Arc::ptr_eq(&running.pipe, pipe));
+        if let Some(running) = running {
+            running.aside = aside;
+        }
+    }
+
+    fn check_room(&self) -> Result<(), Error> {
+        let detail = if self.waiting.len() >= MAX_WAITING {
+            format!("{MAX_WAITING} queries wait for a thread")
+        } else if self.aside() >= MAX_ASIDE {
+            format!(
+                "{MAX_ASIDE} queries are open whose rows nobody takes, or run beyond their time; \
+                 read results to their ends, or drop them"
+            )
+        } else {
+            return Ok(());
+        };
+        let mut error = Error::new(ErrorCode::Overloaded, detail);
+        error.retry_after_ms = RETRY_AFTER_MS;
+        Err(error)
+    }
+}
+
 impl Pool {
-    pub(crate) fn new(max_threads: usize) -> Pool {
-        Pool { shared: Arc::default(), max_threads: max_threads.max(1), threads: Mutex::default() }
+    /// A pool that runs so many tasks at a time, and at least one.
+    pub(crate) fn new(max_at_work: usize) -> Pool {
+        let shared = Shared {
+            max_at_work: max_at_work.max(1),
+            inner: Mutex::default(),
+            woken: Condvar::new(),
+            threads: Mutex::default(),
+        };
+        Pool { shared: Arc::new(shared) }
     }
 
     /// Runs it on a thread of the pool, unless the pipe is cancelled before. OVERLOADED where too
-    /// much waits already.
+    /// much waits already, or is aside.
     pub(crate) fn submit(&self, pipe: &Arc<Pipe>, run: Run) -> Result<(), Error> {
         let mut inner = lock(&self.shared.inner);
         if inner.closed {
             return Err(closed());
         }
-        if inner.waiting.len() >= MAX_WAITING {
-            let detail = format!("{MAX_WAITING} queries wait for a thread");
-            let mut error = Error::new(ErrorCode::Overloaded, detail);
-            error.retry_after_ms = RETRY_AFTER_MS;
-            return Err(error);
-        }
+        inner.look_for_overdue();
+        inner.check_room()?;
         inner.waiting.push_back(Task { pipe: pipe.clone(), run });
-        let needs_thread = inner.waiting.len() > inner.idle;
         drop(inner);
         self.shared.woken.notify_one();
-        if needs_thread { self.add_thread() } else { Ok(()) }
+        self.shared.add_thread()
     }
 
-    /// An error only where no thread is there to run anything.
-    fn add_thread(&self) -> Result<(), Error> {
-        let mut threads = lock(&self.threads);
-        if threads.len() >= self.max_threads || lock(&self.shared.inner).closed {
-            return Ok(());
+    /// Tells that the pipe's task, which is running, waits for its reader: another one may run.
+    pub(crate) fn set_aside(&self, pipe: &Arc<Pipe>) {
+        lock(&self.shared.inner).set_aside(pipe, true);
+        self.shared.woken.notify_one();
+        if let Err(error) = self.shared.add_thread() {
+            tracing::warn!(%error, "no thread for what waits");
         }
-        let shared = self.shared.clone();
-        let thread = std::thread::Builder::new().name("kimberlite-query".to_string());
-        match thread.spawn(move || shared.run()) {
-            Ok(thread) => threads.push(thread),
-            Err(error) if threads.is_empty() => {
-                lock(&self.shared.inner).waiting.clear();
-                let detail = format!("no thread could be started for a query: {error}");
-                return Err(Error::new(ErrorCode::Overloaded, detail));
-            }
-            Err(error) => tracing::warn!(%error, "a thread for queries could not be started"),
-        }
-        Ok(())
     }
 
-    /// Drops what waits, cancels what runs, and waits for the threads to end.
+    /// Tells that it goes on. It does so at once, even where as many others are at work by now as
+    /// may be: what it can do before it waits again is little.
+    pub(crate) fn take_back(&self, pipe: &Arc<Pipe>) {
+        lock(&self.shared.inner).set_aside(pipe, false);
+        // A thread that nobody needs any more may end.
+        self.shared.woken.notify_one();
+    }
+
+    /// Drops what waits, cancels what runs, and waits for the threads to end; not for ever, because
+    /// SQLite cannot be stopped within some functions. A thread that it leaves behind owns what it
+    /// uses, and ends after the statement.
     pub(crate) fn close(&self) {
         let (waiting, running) = {
             let mut inner = lock(&self.shared.inner);
             inner.closed = true;
-            (std::mem::take(&mut inner.waiting), inner.running.clone())
+            let running: Vec<_> = inner.running.iter().map(|task| task.pipe.clone()).collect();
+            (std::mem::take(&mut inner.waiting), running)
         };
         drop(waiting);
         running.iter().for_each(|pipe| pipe.cancel());
         self.shared.woken.notify_all();
-        let threads = std::mem::take(&mut *lock(&self.threads));
-        threads.into_iter().for_each(join);
+        let deadline = Instant::now() + CLOSE_PATIENCE;
+        let threads = std::mem::take(&mut *lock(&self.shared.threads));
+        for thread in threads {
+            while !thread.is_finished() && !is_this(&thread) && Instant::now() < deadline {
+                std::thread::sleep(CLOSE_LOOK);
+            }
+            if thread.is_finished() {
+                join(thread);
+            } else {
+                tracing::warn!("a query does not end; its thread is left behind");
+            }
+        }
     }
+}
+
+fn is_this(thread: &JoinHandle<()>) -> bool {
+    thread.thread().id() == std::thread::current().id()
 }
 
 /// Waits for a thread to end, unless it is this one.
 pub(crate) fn join(thread: JoinHandle<()>) {
-    if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+    if !is_this(&thread) && thread.join().is_err() {
         tracing::error!("a thread of the database panicked");
     }
 }
 
 impl Shared {
-    fn run(&self) {
-        let mut inner = lock(&self.inner);
-        loop {
-            if inner.closed {
-                return;
+    /// Starts a thread where one is of use: as many as may be at work, and one more that watches
+    /// for a place to be free. An error only where no thread is there to run anything.
+    fn add_thread(self: &Arc<Shared>) -> Result<(), Error> {
+        let mut threads = lock(&self.threads);
+        {
+            let mut inner = lock(&self.inner);
+            let useful = inner.useful_threads();
+            if inner.closed || inner.waiting.len() <= inner.idle || useful > self.max_at_work {
+                return Ok(());
             }
-            let Some(Task { pipe, run }) = inner.waiting.pop_front() else {
-                inner.idle += 1;
-                inner = self.woken.wait(inner).unwrap_or_else(PoisonError::into_inner);
-                inner.idle -= 1;
-                continue;
-            };
-            inner.running.push(pipe.clone());
-            drop(inner);
+            inner.threads += 1;
+        }
+        threads.retain(|thread| !thread.is_finished());
+        let shared = self.clone();
+        let thread = std::thread::Builder::new().name("kimberlite-query".to_string());
+        match thread.spawn(move || shared.run()) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                let mut inner = lock(&self.inner);
+                inner.threads -= 1;
+                if inner.threads == 0 {
+                    inner.waiting.clear();
+                    let detail = format!("no thread could be started for a query: {error}");
+                    return Err(Error::new(ErrorCode::Overloaded, detail));
+                }
+                tracing::warn!(%error, "a thread for queries could not be started");
+            }
+        }
+        Ok(())
+    }
+
+    fn run(self: &Arc<Shared>) {
+        while let Some(Task { pipe, run }) = self.next() {
+            // Another thread may be of use by now, since this one has found a place.
+            let _ = self.add_thread();
             if !pipe.is_cancelled() {
                 // A task reports its own panic; this one keeps the thread for the next.
                 let _ = catch_unwind(AssertUnwindSafe(run));
             }
-            inner = lock(&self.inner);
-            inner.running.retain(|other| !Arc::ptr_eq(other, &pipe));
+            lock(&self.inner).running.retain(|other| !Arc::ptr_eq(&other.pipe, &pipe));
+        }
+    }
+
+    /// The next task, which counts as running from now on; none where the thread is to end.
+    fn next(&self) -> Option<Task> {
+        let mut inner = lock(&self.inner);
+        loop {
+            inner.look_for_overdue();
+            let has_place = inner.at_work() < self.max_at_work;
+            let is_spare = inner.waiting.is_empty() && inner.useful_threads() > self.max_at_work;
+            if inner.closed || is_spare {
+                inner.threads -= 1;
+                return None;
+            }
+            if has_place && let Some(task) = inner.waiting.pop_front() {
+                inner.running.push(Running { pipe: task.pipe.clone(), aside: false });
+                return Some(task);
+            }
+            inner.idle += 1;
+            inner = if inner.waiting.is_empty() {
+                self.woken.wait(inner).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                // Nobody tells when a task becomes overdue.
+                let waited = self.woken.wait_timeout(inner, LOOK_FOR_PLACE);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            };
+            inner.idle -= 1;
         }
     }
 }
@@ -163,7 +300,6 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use super::*;
 
@@ -184,7 +320,7 @@ mod tests {
             (0..20).map(|_| told.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
         seen.sort_unstable();
         assert!(seen.into_iter().eq(0..20));
-        assert!(lock(&pool.threads).len() <= 2);
+        assert!(lock(&pool.shared.inner).threads <= 3);
         pool.close();
         let error = pool.submit(&Arc::default(), Box::new(|| ())).unwrap_err();
         assert_eq!(error.code, ErrorCode::Closed);
@@ -208,5 +344,61 @@ mod tests {
         pool.submit(&Arc::default(), Box::new(|| panic!("this never runs"))).unwrap();
         pool.close();
         assert!(pipe.is_cancelled());
+    }
+
+    /// A task for the tests: tells that it runs, and ends when it is told to.
+    fn held(pool: &Pool, pipe: &Arc<Pipe>) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (tell, told) = mpsc::channel();
+        let (release, released) = mpsc::channel();
+        let run = Box::new(move || {
+            tell.send(()).unwrap();
+            let _ = released.recv();
+        });
+        pool.submit(pipe, run).unwrap();
+        (told, release)
+    }
+
+    /// Tasks that are set aside give their places to others, up to a bound; once they are back or
+    /// gone, the threads that nobody needs end.
+    #[test]
+    fn what_is_aside_takes_no_place() {
+        let pool = Pool::new(1);
+        let patience = Duration::from_secs(10);
+        let mut aside = Vec::new();
+        for _ in 0..MAX_ASIDE {
+            let pipe = Arc::new(Pipe::default());
+            let (told, release) = held(&pool, &pipe);
+            told.recv_timeout(patience).unwrap();
+            pool.set_aside(&pipe);
+            aside.push((pipe, release));
+        }
+        let error = pool.submit(&Arc::default(), Box::new(|| ())).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Overloaded);
+        assert!(error.retry_after_ms > 0 && error.detail.contains("drop"), "{error}");
+        pool.take_back(&aside[0].0);
+        drop(aside);
+        let (told, _release) = held(&pool, &Arc::default());
+        told.recv_timeout(patience).unwrap();
+        let deadline = Instant::now() + patience;
+        while lock(&pool.shared.inner).threads > 2 {
+            assert!(Instant::now() < deadline, "threads are left over");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A task that does not end when it should loses its place to one that waits, and closing does
+    /// not wait for it without end.
+    #[test]
+    fn what_does_not_listen_is_replaced() {
+        let pool = Pool::new(1);
+        let deaf = Arc::new(Pipe::until(Instant::now()));
+        let (told, release) = held(&pool, &deaf);
+        told.recv_timeout(Duration::from_secs(10)).unwrap();
+        let (told, _other) = held(&pool, &Arc::default());
+        told.recv_timeout(Duration::from_secs(10)).unwrap();
+        let started = Instant::now();
+        pool.close();
+        assert!(started.elapsed() < CLOSE_PATIENCE * 2, "{:?}", started.elapsed());
+        drop(release);
     }
 }

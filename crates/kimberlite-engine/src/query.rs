@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use kimberlite_wire::{
     AtKind, Column, DataClass, Error, ErrorCode, Operation, QueryRequest, QueryResponse, Response,
     Role, limit,
@@ -19,6 +20,9 @@ use crate::session::Session;
 use crate::sql::{self, QueryLimits};
 use crate::wait::{Deadline, block_on};
 
+/// How long a query waits for its reader before it gives its place up.
+const READER_PAUSE: Duration = Duration::from_millis(20);
+
 pub(crate) async fn query(
     core: Arc<Core>,
     session: Arc<Session>,
@@ -30,7 +34,8 @@ pub(crate) async fn query(
     core.reach(request.min_position, &mut deadline).await?;
     let position = cut_position(&core, &request, &mut deadline).await?;
     let time = deadline.remaining(Duration::from_millis(core.options.query_timeout_ms));
-    let pipe = Arc::new(Pipe::default());
+    let started = Instant::now();
+    let pipe = Arc::new(started.checked_add(time).map_or_else(Pipe::default, Pipe::until));
     // From here on, leaving cancels the query.
     let reader = PipeReader(pipe.clone());
     let (tell, columns) = oneshot::channel();
@@ -39,7 +44,7 @@ pub(crate) async fn query(
         session,
         request,
         position,
-        started: Instant::now(),
+        started,
         time,
         pipe: pipe.clone(),
     };
@@ -162,7 +167,7 @@ impl Running {
         let deadline = self.started + self.time;
         let mut sent = Sent::Taken;
         let mut sink = |batch| {
-            sent = self.pipe.send(batch, deadline);
+            sent = self.send(batch, deadline);
             sent == Sent::Taken
         };
         let result = prepared.run(&mut sink, self.pipe.cancelled());
@@ -171,6 +176,19 @@ impl Running {
             _ if self.core.applied.is_closed() => result.map_err(|_| self.core.applied.end()),
             _ => result,
         }
+    }
+
+    /// Hands rows on. Where the reader takes none for a while, another query gets this one's place.
+    fn send(&self, batch: Bytes, deadline: Instant) -> Sent {
+        let soon = deadline.min(Instant::now() + READER_PAUSE);
+        match self.pipe.send(batch.clone(), soon) {
+            Sent::TooLate if soon < deadline => {}
+            sent => return sent,
+        }
+        self.core.pool.set_aside(&self.pipe);
+        let sent = self.pipe.send(batch, deadline);
+        self.core.pool.take_back(&self.pipe);
+        sent
     }
 
     /// Puts a statement that reads health data on record before it runs.
