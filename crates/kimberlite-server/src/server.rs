@@ -17,8 +17,8 @@ use crate::{accept, listen};
 const MAX_DEFAULT_THREADS: usize = 4;
 /// How long answers and closes may take once the grace period is over.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the database may take to close after that. What is accepted is written much sooner;
-/// only a statement in the middle of one long step can take longer, and nothing waits for that.
+/// How long the database may take to close after that. What is accepted is written much sooner,
+/// and statements that do not stop are left behind; a disk that hangs can take longer.
 const DATABASE_CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server. Dropping it stops it without grace; [`Server::shutdown`] lets it finish first.
@@ -112,7 +112,11 @@ impl Server {
             let _ = done.send(());
         });
         let finished = finished.recv();
-        let closed = close_within(&self.shared.engine, DATABASE_CLOSING_TIMEOUT);
+        let engine = self.shared.engine.clone();
+        let closed = within(DATABASE_CLOSING_TIMEOUT, move || {
+            engine.close();
+            closed_cleanly(&engine)
+        });
         finished
             .map_err(|_| Error::new(ErrorCode::Internal, "the server's runtime has stopped"))?;
         closed
@@ -170,20 +174,21 @@ impl Drop for Threads {
     }
 }
 
-/// Closes the database and waits for that at most so long.
-fn close_within(engine: &Engine, bound: Duration) -> Result<(), Error> {
+/// Closes on a thread of its own and waits for that at most so long.
+fn within(
+    bound: Duration,
+    close: impl FnOnce() -> Result<(), Error> + Clone + Send + 'static,
+) -> Result<(), Error> {
     let (done, closed) = mpsc::sync_channel(1);
-    let closing = engine.clone();
+    let closing = close.clone();
     let thread = std::thread::Builder::new().name("kimberlite-close".to_string());
     let spawned = thread.spawn(move || {
-        closing.close();
         // Nobody waits any more where it took too long.
-        let _ = done.send(closed_cleanly(&closing));
+        let _ = done.send(closing());
     });
     if spawned.is_err() {
         // Without a thread it can only be waited for without a bound.
-        engine.close();
-        return closed_cleanly(engine);
+        return close();
     }
     match closed.recv_timeout(bound) {
         Ok(result) => result,
@@ -194,7 +199,7 @@ fn close_within(engine: &Engine, bound: Duration) -> Result<(), Error> {
             let bound_ms = bound.as_millis();
             let detail = format!(
                 "the database was not closed within {bound_ms} ms and is left behind as it is, \
-                 most likely in the middle of a statement; everything acknowledged is durable"
+                 most likely because the disk does not answer; everything acknowledged is durable"
             );
             tracing::error!(detail, "the shutdown overstayed");
             Err(Error::new(ErrorCode::Timeout, detail))
@@ -239,4 +244,25 @@ fn ensure_tenants(engine: &Engine, config: &ServerConfig) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What closes in time tells its result; what does not is left behind with TIMEOUT, and what
+    /// panics is told.
+    #[test]
+    fn closing_is_bounded() {
+        let long = Duration::from_secs(60);
+        assert_eq!(within(long, || Ok(())), Ok(()));
+        assert_eq!(within(long, || Err(Error::invalid("no"))), Err(Error::invalid("no")));
+        let overstayed = within(Duration::from_millis(20), move || {
+            std::thread::sleep(long);
+            Ok(())
+        });
+        assert_eq!(overstayed.unwrap_err().code, ErrorCode::Timeout);
+        let defect = within(long, || panic!("on command"));
+        assert_eq!(defect.unwrap_err().code, ErrorCode::Internal);
+    }
 }

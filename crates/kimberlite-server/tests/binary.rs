@@ -282,8 +282,8 @@ fn sigterm_ends_in_order() {
     assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
 }
 
-/// A statement that cannot be interrupted does not hold SIGTERM up for longer than some seconds;
-/// the exit code and the log tell that it was left behind.
+/// A statement that cannot be interrupted does not hold SIGTERM up for longer than some seconds,
+/// and the log is closed in good order all the same.
 #[test]
 fn a_statement_that_does_not_stop_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -300,9 +300,8 @@ fn a_statement_that_does_not_stop_is_left_behind() {
     thread::sleep(Duration::from_millis(500));
     let start = Instant::now();
     process.signal("-TERM");
-    assert_eq!(process.exit_code(), Some(1));
+    assert_eq!(process.exit_code(), Some(0), "{}", process.errors());
     assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
-    assert!(process.errors().contains("overstayed"), "{}", process.errors());
     let process = Process::start(folder.path(), &["--dev-token", TOKEN]);
     let mut raw = Raw::open(process.address, 1, TOKEN);
     assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
