@@ -3,9 +3,9 @@
 use std::fmt;
 
 use bytes::Bytes;
-use kimberlite_wire::block::{BLOCK_HEADER_BYTES, BlockError, BlockHeader, BlockView};
+use kimberlite_wire::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockView};
 use kimberlite_wire::session::Answer;
-use kimberlite_wire::{Error, ErrorCode, Response};
+use kimberlite_wire::{Error, Response};
 
 use crate::client::{StreamId, unexpected};
 
@@ -87,12 +87,7 @@ pub(crate) fn join(mut chunks: Vec<Bytes>) -> Bytes {
 }
 
 fn next_block(bytes: &[u8]) -> Result<(BlockView<'_>, usize), Error> {
-    BlockView::parse(bytes).map_err(damaged)?.ok_or_else(cut_short)
-}
-
-/// CORRUPTION: a block does not fit its checksums.
-pub(crate) fn damaged(e: BlockError) -> Error {
-    Error::new(ErrorCode::Corruption, format!("a block arrived damaged: {e}"))
+    BlockView::parse(bytes).map_err(Error::from)?.ok_or_else(cut_short)
 }
 
 fn cut_short() -> Error {
@@ -152,7 +147,7 @@ impl BlockSource {
         let Some(header) = self.carry.first_chunk::<BLOCK_HEADER_BYTES>() else {
             return Ok(BLOCK_HEADER_BYTES - have);
         };
-        let header = BlockHeader::decode(header).map_err(damaged)?;
+        let header = BlockHeader::decode(header).map_err(Error::from)?;
         Ok(header.block_len().saturating_sub(have).max(1))
     }
 
@@ -166,7 +161,7 @@ fn visit_one(
     bytes: &[u8],
     visit: &mut dyn FnMut(&BlockView<'_>) -> Result<(), Error>,
 ) -> Result<Option<usize>, Error> {
-    let Some((view, used)) = BlockView::parse(bytes).map_err(damaged)? else {
+    let Some((view, used)) = BlockView::parse(bytes).map_err(Error::from)? else {
         return Ok(None);
     };
     visit(&view)?;
@@ -241,5 +236,12 @@ mod tests {
             damaged[index] ^= 0x10;
             assert!(offsets(&[&damaged]).is_err(), "byte {index}");
         }
+        // The last byte of the last block's data, before its padding: the header tells the offset.
+        let mut damaged = bytes.clone();
+        let last = bytes.iter().rposition(|byte| *byte != 0).expect("data");
+        damaged[last] ^= 1;
+        let e = offsets(&[&damaged]).expect_err("damaged");
+        assert_eq!((e.code, e.value), (kimberlite_wire::ErrorCode::Corruption, 3));
+        assert!(e.detail.starts_with("the block at offset 3:"), "{}", e.detail);
     }
 }
