@@ -7,13 +7,19 @@
 //!   principal worked for.
 //! - `access_started`: `operation` (`read`, `subscribe` or `verify`), `stream_id`, `stream`,
 //!   `data_class`, `from_offset`; where the end is known beforehand, also `end_offset`, the offset
-//!   after the last event that the answer may hold.
-//! - `query_started`: `sql` without the values of its parameters, `sql_sha256`, `position` (the cut
-//!   that it saw), and `streams`: `stream` and `data_class` of each that it reads.
+//!   after the last event that the answer is for, and otherwise everything from there on may be
+//!   read. It is durable before the first of these events leaves. For the length of a window it
+//!   covers whatever the principal reads of the same offsets; what goes beyond those on record has
+//!   an `access_started` of its own.
+//! - `query_started`: `sql` without the values of its parameters, `sql_sha256`, `params_sha256` (of
+//!   the parameters as the protocol encodes them, one after the other), `position` (the cut that the
+//!   first run saw), and `streams`: `stream` and `data_class` of each that it reads. It covers the
+//!   same text with the same parameters for the length of a window.
 //! - `access_ended`: `stream_id`, `stream`, `calls`, `events`, `first_offset`, `end_offset`,
-//!   `window_ms`: what one `access_started` covered in all.
-//! - `query_ended`: `sql_sha256`, `calls`, `window_ms`: how often the statement ran under one
-//!   `query_started`.
+//!   `window_ms`: what the window that began with an `access_started` came to in all. It may be
+//!   missing after a crash; which events may have been read is told by the start records alone.
+//! - `query_ended`: `sql_sha256`, `params_sha256`, `calls`, `window_ms`: how often the statement ran
+//!   under one `query_started`.
 
 use kimberlite_wire::block::Hash;
 use kimberlite_wire::{DataClass, Error, ErrorCode, EventBatch};
@@ -52,7 +58,7 @@ pub(crate) struct Access<'a> {
     pub(crate) end_offset: Option<u64>,
 }
 
-/// The first access to a stream within a window.
+/// An access to a stream that goes beyond what is on record within a window.
 pub(crate) fn access_started(principal: &str, access: &Access<'_>) -> Result<EventBatch, Error> {
     let mut fields = json!({
         "event": "access_started",
@@ -69,10 +75,18 @@ pub(crate) fn access_started(principal: &str, access: &Access<'_>) -> Result<Eve
     record(&fields)
 }
 
+/// Which statement, with which parameters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Statement<'a> {
+    pub(crate) sql_sha256: &'a Hash,
+    pub(crate) params_sha256: &'a Hash,
+}
+
 /// The first run of a statement within a window.
 pub(crate) fn query_started<'a>(
     principal: &str,
-    (sql, sql_sha256): (&str, &Hash),
+    sql: &str,
+    statement: Statement<'_>,
     streams: impl Iterator<Item = (&'a str, DataClass)>,
     position: u64,
 ) -> Result<EventBatch, Error> {
@@ -82,7 +96,8 @@ pub(crate) fn query_started<'a>(
         "event": "query_started",
         "principal": principal,
         "sql": sql,
-        "sql_sha256": hex(sql_sha256),
+        "sql_sha256": hex(statement.sql_sha256),
+        "params_sha256": hex(statement.params_sha256),
         "streams": streams.map(stream).collect::<Vec<Value>>(),
         "position": position,
     }))
@@ -121,14 +136,15 @@ pub(crate) fn access_ended(
 /// The end of a window over a statement.
 pub(crate) fn query_ended(
     principal: &str,
-    sql_sha256: &Hash,
+    statement: Statement<'_>,
     calls: u64,
     window_ms: u64,
 ) -> Result<EventBatch, Error> {
     record(&json!({
         "event": "query_ended",
         "principal": principal,
-        "sql_sha256": hex(sql_sha256),
+        "sql_sha256": hex(statement.sql_sha256),
+        "params_sha256": hex(statement.params_sha256),
         "calls": calls,
         "window_ms": window_ms,
     }))

@@ -200,7 +200,8 @@ impl Running {
         let streams: Vec<(&str, DataClass)> =
             tables.iter().map(|table| (table.name.as_str(), table.data_class)).collect();
         let audit = &self.core.audit;
-        let ticket = audit.statement(&self.session, &self.request.sql, &streams, self.position);
+        let statement = (self.request.sql.as_str(), self.request.params.as_slice());
+        let ticket = audit.statement(&self.session, statement, &streams, self.position);
         block_on(ticket).map(|_| ())
     }
 

@@ -47,6 +47,54 @@ fn reads_of_health_data_are_recorded() {
     assert_eq!(named(&admin.audited(), "access_started").len(), 3);
 }
 
+/// A read that goes beyond the offsets on record is put there before it is answered; what lies
+/// within them, be they of one record or of several, is not put there again.
+#[test]
+fn what_goes_beyond_is_recorded() {
+    let engine = memory();
+    let writer = writer(&engine);
+    let admin = caller(&engine, "ann", 1, Role::Admin);
+    let stream = phi(&writer, "vitals");
+    writer.append(stream, &[b"four", b"five", b"six"]).unwrap();
+    let ranges = || -> Vec<(Json, Json)> {
+        let records = admin.audited();
+        let started = named(&records, "access_started").into_iter();
+        started.map(|r| (r["from_offset"].clone(), r["end_offset"].clone())).collect()
+    };
+    let read = |from_offset, max_events| {
+        let request =
+            ReadRequest { stream_id: stream, from_offset, max_events, ..Default::default() };
+        writer.read(request).unwrap();
+    };
+    let mut expected: Vec<(Json, Json)> = Vec::new();
+    let steps = [
+        ((4, 1), Some((4, 5))),
+        ((4, 1), None),
+        ((1, 1), Some((1, 2))),
+        ((1, 2), Some((1, 3))),
+        ((3, 1), Some((3, 4))),
+        // Three records together cover this.
+        ((1, 4), None),
+        ((0, 6), Some((0, 6))),
+        ((0, 99), None),
+    ];
+    for ((from, max_events), recorded) in steps {
+        read(from, max_events);
+        expected.extend(recorded.map(|(from, end)| (from.into(), end.into())));
+        assert_eq!(ranges(), expected, "after {max_events} from {from}");
+    }
+    writer.append(stream, &[b"seven"]).unwrap();
+    read(5, 9);
+    expected.push((5.into(), 7.into()));
+    assert_eq!(ranges(), expected);
+    // A subscription may go on for ever, and what it may give is on record afterwards.
+    writer.subscribe(stream, 2).unwrap();
+    expected.push((2.into(), Json::Null));
+    writer.append(stream, &[b"eight"]).unwrap();
+    read(6, 9);
+    assert_eq!(ranges(), expected);
+}
+
 /// Subscriptions and verifications are on record, too; reads of nothing and reads of other classes
 /// are not.
 #[test]
@@ -77,7 +125,7 @@ fn what_is_recorded_and_what_is_not() {
 }
 
 /// A statement that reads health data is on record with its text and streams, without the values
-/// of its parameters; once for each window.
+/// of its parameters; once for each window and for each set of parameters.
 #[test]
 fn statements_are_recorded() {
     let engine = memory();
@@ -86,20 +134,23 @@ fn statements_are_recorded() {
     phi(&writer, "vitals");
     writer.stream("plain");
     let sql = "SELECT count(*) FROM plain, vitals WHERE vitals.text = ?";
-    for secret in ["one", "two", "three"] {
+    for secret in ["one", "three", "one", "three"] {
         let params = vec![Value::String(secret.to_string())];
         let request = QueryRequest { sql: sql.to_string(), params, ..Default::default() };
         drain(writer.call(Request::Query(request)).unwrap().payload.unwrap(), 1000).unwrap();
     }
     let records = admin.audited();
-    assert_eq!(records.len(), 1);
+    assert_eq!(records.len(), 2);
     assert_eq!((&records[0]["event"], &records[0]["sql"]), (&"query_started".into(), &sql.into()));
+    assert_eq!(records[0]["sql_sha256"], records[1]["sql_sha256"]);
+    assert_ne!(records[0]["params_sha256"], records[1]["params_sha256"]);
+    assert_eq!(records[0]["params_sha256"].as_str().unwrap().len(), 64);
     let streams = records[0]["streams"].as_array().unwrap();
     assert_eq!(streams.len(), 2);
     assert!(streams.contains(&serde_json::json!({"stream": "vitals", "data_class": "PHI"})));
-    assert!(!records[0].to_string().contains("three"));
+    assert!(records.iter().all(|record| !record.to_string().contains("three")));
     // Looking at the audit is not audited itself.
-    assert_eq!(admin.audited().len(), 1);
+    assert_eq!(admin.audited().len(), 2);
 }
 
 /// When the window ends, what its record came to cover is written; one that covered no more than
@@ -131,7 +182,8 @@ fn windows_end_with_what_they_covered() {
     writer.read_all(stream, 0).unwrap();
     let started = admin.audited();
     let vitals = named(&started, "access_started").into_iter().filter(|r| r["stream"] == "vitals");
-    assert_eq!(vitals.count(), 2);
+    // Two of the first window, whose second read went beyond the first, and one of this.
+    assert_eq!(vitals.count(), 3);
 }
 
 /// A subscription that outlives its window is put on record again before it goes on.
