@@ -4,6 +4,8 @@ use std::fmt;
 
 use kimberlite_wire::{AtKind, ClientOptions, Error, limit};
 
+use crate::address::ServerAddress;
+
 /// How to reach a database, and as whom.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
@@ -96,7 +98,41 @@ impl Config {
                 limit::TOKEN_BYTES,
             ));
         }
-        self.options.check()
+        self.options.check()?;
+        self.check_client_certificate()
+    }
+
+    /// INVALID_ARGUMENT for a certificate without its key, or the reverse.
+    fn check_client_certificate(&self) -> Result<(), Error> {
+        let ClientOptions { tls_client_cert_file: cert, tls_client_key_file: key, .. } =
+            &self.options;
+        let (given, missing) = match (cert.is_empty(), key.is_empty()) {
+            (false, true) => ("tls_client_cert_file", "tls_client_key_file"),
+            (true, false) => ("tls_client_key_file", "tls_client_cert_file"),
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(format!("{given} is given, but {missing} is not; give both or neither")))
+    }
+
+    /// INVALID_ARGUMENT where what makes TLS safe is given for servers that are spoken to without:
+    /// the caller believes the connection to be protected.
+    pub(crate) fn check_tls_is_used(&self, servers: &[ServerAddress]) -> Result<(), Error> {
+        if servers.iter().any(|server| server.tls) {
+            return Ok(());
+        }
+        let options = &self.options;
+        let given = [
+            ("tls_ca_file", &options.tls_ca_file),
+            ("tls_client_cert_file", &options.tls_client_cert_file),
+            ("tls_server_name", &options.tls_server_name),
+        ];
+        match given.iter().find(|(_, value)| !value.is_empty()) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::invalid(format!(
+                "{name} is given, but no address begins with tls://; without that nothing is \
+                 encrypted"
+            ))),
+        }
     }
 }
 

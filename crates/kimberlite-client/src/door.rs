@@ -42,7 +42,10 @@ impl Door {
         let target = address::parse(&config.addresses)?;
         let (addresses, options) = (config.addresses.clone(), config.options.clone());
         let way = match target {
-            Target::Servers(servers) => Way::Remote(Remote::connect(config, servers).await?),
+            Target::Servers(servers) => {
+                config.check_tls_is_used(&servers)?;
+                Way::Remote(Remote::connect(config, servers).await?)
+            }
             #[cfg(feature = "embedded")]
             Target::Embedded(address) => Way::Local(Local::open(&config, address).await?),
             #[cfg(not(feature = "embedded"))]

@@ -66,7 +66,29 @@ fn mistakes_are_named() {
     let mut config = secure.config();
     config.addresses = vec![format!("tls://{}", plain.local_addr())];
     refused(config);
+    refused(Config::new([secure.server.local_addr().to_string()]).token(TOKEN));
+}
+
+/// What protects a connection is refused where no address speaks TLS, before anything is sent, and so
+/// is a certificate without its key: the caller would believe in a protection that is not there.
+#[test]
+fn half_of_tls_is_refused() {
+    let plain = server();
+    let config = || Config::new([plain.local_addr().to_string()]).token(TOKEN);
+    for (config, named) in [
+        (config().tls_ca_file("ca.pem"), ["tls_ca_file", "tls://"]),
+        (config().tls_client_cert("a.pem", "a.key"), ["tls_client_cert_file", "tls://"]),
+        (config().tls_server_name("localhost"), ["tls_server_name", "tls://"]),
+        (config().tls_client_cert("a.pem", ""), ["tls_client_cert_file", "tls_client_key_file"]),
+        (config().tls_client_cert("", "a.key"), ["tls_client_cert_file", "tls_client_key_file"]),
+    ] {
+        let e = Client::connect(config).expect_err("half of it");
+        assert_eq!(e.code, ErrorCode::InvalidArgument, "{e}");
+        assert!(named.iter().all(|name| e.detail.contains(name)), "{e}");
+    }
+    // One address that speaks TLS is enough to need them.
+    let secure = SecureServer::start(false);
     let mut config = secure.config();
-    config.addresses = vec![secure.server.local_addr().to_string()];
-    refused(config);
+    config.addresses.push("127.0.0.1:1".to_string());
+    assert!(Client::connect(config).is_ok());
 }
