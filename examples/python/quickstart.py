@@ -1,6 +1,8 @@
 """The main job: write, read, follow live, query, query the past, verify.
 
-python quickstart.py ADDRESS [TOKEN CA_FILE]
+python quickstart.py [ADDRESS [TOKEN CA_FILE]]
+
+Without an address it uses a database in memory.
 """
 
 from __future__ import annotations
@@ -49,5 +51,6 @@ def main(address: str, token: str | None, ca_file: str) -> None:
 
 
 if __name__ == "__main__":
-    token = sys.argv[2] if len(sys.argv) > 2 else None
-    main(sys.argv[1], token, sys.argv[3] if len(sys.argv) > 3 else "")
+    given = sys.argv[1:]
+    address = given[0] if given else "memory:"
+    main(address, given[1] if len(given) > 1 else None, given[2] if len(given) > 2 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import pickle
 import time
 from collections.abc import Awaitable
 from typing import Any, Callable, NamedTuple
@@ -236,7 +237,9 @@ def test_unclosed_client_warns() -> None:
 
     async def main() -> None:
         forgotten = await AsyncClient.connect(["memory:"], 1)
-        with pytest.warns(ResourceWarning, match="unclosed"):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            pickle.dumps(forgotten)
+        with pytest.warns(ResourceWarning, match=r"unclosed .* open>"):
             del forgotten
 
     asyncio.run(main())

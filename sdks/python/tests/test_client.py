@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime
 import gc
@@ -22,6 +23,7 @@ from kimberlite import (
     Client,
     ClosedError,
     ConnectionFailedError,
+    CorruptionError,
     DataClass,
     Event,
     InvalidArgumentError,
@@ -285,6 +287,26 @@ def test_local_verification_finds_a_flipped_bit(
     assert found.first_bad_offset == 0
 
 
+def test_local_verification_finds_damage_on_the_disk(tmp_path: Path) -> None:
+    """A block that cannot even be read is found too, with the offset up to which all was well."""
+    with Client.connect([f"embedded:{tmp_path / 'db'}"], 1) as client:
+        stream = client.create_stream("s", DataClass.NON_PHI)
+        # More than one read brings, so that the damage is beyond the first.
+        client.append(stream, [b"x" * 4000] * 4000)
+        client.append(stream, [b"y" * 4000] * 4000)
+        client.append(stream, [b"the one that is damaged"])
+        for path in (tmp_path / "db").rglob("*"):
+            if path.is_file() and (at := path.read_bytes().find(b"the one that")) >= 0:
+                with path.open("r+b") as file:
+                    file.seek(at)
+                    file.write(b"T")
+        with pytest.raises(CorruptionError, match="block at offset 8000") as caught:
+            client.read(stream, 8000)
+        assert caught.value.value == 8000
+        found = client.verify_locally(stream)
+        assert (found.valid, found.first_bad_offset) == (False, 8000)
+
+
 def test_streams_and_info(client: Client, stream: StreamId) -> None:
     """Streams are listed, and found by id and by name."""
     client.append(stream, [b"abc"])
@@ -515,8 +537,40 @@ def test_close_ends_a_waiting_call(client: Client, stream: StreamId) -> None:
 def test_unclosed_client_warns() -> None:
     """A client that was forgotten says so, and is closed."""
     forgotten = Client.connect(["memory:"], 1)
-    with pytest.warns(ResourceWarning, match="unclosed"):
+    with pytest.warns(ResourceWarning, match=r"unclosed <kimberlite\.Client tenant_id=1 open>"):
         del forgotten
+
+
+def test_open_things_cannot_be_copied(client: Client, stream: StreamId) -> None:
+    """A client, subscription or cursor has one owner: a copy is refused, not closed twice."""
+    with client.subscribe(stream) as subscription, client.query_cursor("SELECT 1") as cursor:
+        for thing in (client, subscription, cursor):
+            for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+                with pytest.raises(TypeError, match="cannot be copied or pickled"):
+                    copied(thing)
+
+
+def test_wrong_types_are_named(client: Client, stream: StreamId) -> None:
+    """An argument of a wrong type is a TypeError that names it; a bool is no number."""
+    wrong: list[tuple[str, Callable[[], object]]] = [
+        ("timestamp", lambda: client.query_at("SELECT 1", timestamp=5)),  # type: ignore[call-overload]
+        ("timestamp", lambda: client.query_at("SELECT 1", timestamp="now")),  # type: ignore[call-overload]
+        ("events", lambda: client.append(stream, None)),  # type: ignore[arg-type]
+        ("events", lambda: client.append(stream, 7)),  # type: ignore[arg-type]
+        ("stream_id", lambda: client.append(True, [b"a"])),  # type: ignore[arg-type]
+        ("expected_offset", lambda: client.append(stream, [b"a"], expected_offset=False)),
+        ("from_offset", lambda: client.read(stream, True)),
+        ("stream", lambda: client.stream_info(True)),  # type: ignore[arg-type]
+        ("data_class", lambda: client.create_stream("s", True)),  # type: ignore[arg-type]
+        ("tenant_id", lambda: client.create_tenant(True)),
+        ("tenant_id", lambda: Client.connect(["memory:"], True)),
+        ("timeout_ms", lambda: client.streams(timeout_ms="5")),  # type: ignore[arg-type]
+        ("timeout_ms must be an int", lambda: Client.connect(["memory:"], 1, timeout_ms="5")),  # type: ignore[arg-type]
+    ]
+    for named, call in wrong:
+        with pytest.raises(TypeError, match=named):
+            call()
+    assert client.stream_info(stream).next_offset == 0
 
 
 def test_database_helper_and_fixture(kimberlite_client: Client) -> None:

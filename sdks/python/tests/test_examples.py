@@ -31,6 +31,7 @@ def run_example(name: str, *arguments: str, cwd: Path) -> str:
     [
         ("readme.py", [], "fracture"),
         ("quickstart.py", ["memory:"], "verify: valid=True, 3 events"),
+        ("quickstart.py", [], "verify: valid=True, 3 events"),
         ("quickstart_asyncio.py", [], "100"),
         ("crud.py", [], "history: 5 events"),
         ("audit_trail.py", [], "heads equal=True"),

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Callable, Final, TypeVar, Union, cast
 
 from kimberlite._generated import (
+    OPTION_DEFAULTS,
+    CorruptionError,
     DataClass,
     InvalidArgumentError,
     InvalidDataClassError,
@@ -78,7 +80,7 @@ def create_stream(
     client: int, name: str, data_class: int, call: bytes | None
 ) -> Operation[StreamId]:
     text = utf8(name, "name")
-    if not isinstance(data_class, int):
+    if not isinstance(data_class, int) or isinstance(data_class, bool):
         raise TypeError(f"data_class must be a DataClass, not {type(data_class).__name__}")
     if not 0 <= data_class <= _U8_MAX:
         known = ", ".join(f"{value.name} ({value.value})" for value in DataClass)
@@ -192,7 +194,7 @@ def list_tenants(client: int, call: bytes | None) -> Operation[list[int]]:
 
 def _packed(events: Iterable[Data]) -> tuple[bytes, bytes, int]:
     """Events as one block of bytes, the length of each as 32 bits, and their count."""
-    if isinstance(events, (bytes, bytearray, memoryview, str)):
+    if isinstance(events, (bytes, bytearray, memoryview, str)) or not isinstance(events, Iterable):
         raise TypeError(f"events must be a list of bytes, not {type(events).__name__}")
     batch = events if isinstance(events, (list, tuple)) else list(events)
     # join names the first element that is not bytes-like.
@@ -503,6 +505,10 @@ class ChainWalk:
         )
         check(code, detail)
 
+    def corrupted(self, error: CorruptionError) -> Verification:
+        """What the walk found, where a block does not fit or cannot even be read."""
+        return self.verification(max(error.value, self.next_offset))
+
     def verification(self, first_bad: int | None) -> Verification:
         """What the walk found."""
         bad = None if first_bad is None else Offset(first_bad)
@@ -545,6 +551,8 @@ class Options:
 
     def _set(self, name: str, value: Any) -> None:
         key = name.encode()
+        if isinstance(value, str) and isinstance(OPTION_DEFAULTS.get(name), int):
+            raise TypeError(f"{name} must be an int, not str")
         if isinstance(value, (str, os.PathLike)):
             text = utf8(os.fspath(cast("str | os.PathLike[str]", value)), name)
             code = quick.kmb_options_set_string(

@@ -39,6 +39,11 @@ def cut(
     if position is not None:
         return AtKind.POSITION, u64(position, "position")
     if timestamp is not None:
+        if not isinstance(timestamp, datetime.datetime):
+            raise TypeError(
+                f"timestamp must be a datetime, not {type(timestamp).__name__};"
+                " timestamp_ns takes a number"
+            )
         if timestamp.tzinfo is None:
             raise TypeError(
                 "timestamp has no time zone; use datetime.now(timezone.utc) or the like"

@@ -10,6 +10,7 @@ from kimberlite import _operations as operations
 from kimberlite import _queries as queries
 from kimberlite._feeds import EventFeed, RowFeed, drained
 from kimberlite._generated import AtKind, ClosedError, CorruptionError, DataClass
+from kimberlite._handles import Uncopied
 from kimberlite._loops import LoopQueue, loop_queue
 from kimberlite._native import quick
 from kimberlite._queues import Operation, discard_client
@@ -53,7 +54,7 @@ _PAGE_EVENTS = 10_000
 _NOW = (int(AtKind.NOW), 0)
 
 
-class AsyncClient:
+class AsyncClient(Uncopied):
     """A connection to a database: a server, or a folder of this process.
 
     It belongs to the event loop on which it was connected; use it in an ``async with`` statement,
@@ -219,7 +220,10 @@ class AsyncClient:
         )
 
     async def open_producer(self, *, timeout_ms: int | None = None) -> int:
-        """A producer whose appends the caller numbers, from 1, by ``append_with_key``."""
+        """A producer whose appends the caller numbers, from 1, by ``append_with_key``.
+
+        Sequence n may be sent once the outcome of n - 1024 is known; it is then forgotten.
+        """
         return await self._run(
             operations.open_producer(self._handle, operations.call_options(timeout_ms))
         )
@@ -442,13 +446,15 @@ class AsyncClient:
         walk = operations.ChainWalk(
             self.tenant_id, await self._run(operations.stream_info(self._handle, stream_id, call))
         )
-        while blocks := await self._run(
-            operations.read_blocks(self._handle, stream_id, walk.next_offset, _PAGE_EVENTS, call)
-        ):
-            try:
+        try:
+            while blocks := await self._run(
+                operations.read_blocks(
+                    self._handle, stream_id, walk.next_offset, _PAGE_EVENTS, call
+                )
+            ):
                 walk.check(blocks)
-            except CorruptionError as error:
-                return walk.verification(error.value)
+        except CorruptionError as error:
+            return walk.corrupted(error)
         return walk.verification(None)
 
     # Closing.
@@ -483,17 +489,18 @@ class AsyncClient:
 
     def __del__(self, _warn: Any = warnings.warn, _discard: Any = discard_client) -> None:
         if not getattr(self, "_closed", True):
+            warning = f"unclosed {self!r}"
             self._closed = True
             _discard(self._handle)
             self._queue.release_from_anywhere()
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            _warn(warning, ResourceWarning, source=self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"<kimberlite.AsyncClient tenant_id={self.tenant_id} {state}>"
 
 
-class AsyncSubscription:
+class AsyncSubscription(Uncopied):
     """A stream's events as they come. Iterate over it; close it from any thread to end that.
 
     It survives reconnects, and neither skips nor repeats an event: a loop that was left, and a
@@ -544,7 +551,7 @@ class AsyncSubscription:
         return f"<kimberlite.AsyncSubscription {'closed' if self._closed else 'open'}>"
 
 
-class AsyncCursor:
+class AsyncCursor(Uncopied):
     """A query's rows in batches. Iterate over it for the rows."""
 
     def __init__(self, run: _Run, handle: int) -> None:

@@ -10,6 +10,7 @@ from kimberlite import _operations as operations
 from kimberlite import _queries as queries
 from kimberlite._feeds import EventFeed, RowFeed, drained
 from kimberlite._generated import AtKind, CorruptionError, DataClass
+from kimberlite._handles import Uncopied
 from kimberlite._native import quick
 from kimberlite._queues import discard_client, run
 from kimberlite.types import (
@@ -60,7 +61,7 @@ def typed(columns: tuple[Column, ...], values: list[Any], row_type: type[Any] | 
     return [Row(row, places) for row in values]
 
 
-class Client:
+class Client(Uncopied):
     """A connection to a database: a server, or a folder of this process.
 
     Safe to use from every thread; use it in a ``with`` statement, or call ``close``::
@@ -200,7 +201,10 @@ class Client:
         return run(operations.append(self._handle, stream_id, events, expected_offset, key, call))
 
     def open_producer(self, *, timeout_ms: int | None = None) -> int:
-        """A producer whose appends the caller numbers, from 1, by ``append_with_key``."""
+        """A producer whose appends the caller numbers, from 1, by ``append_with_key``.
+
+        Sequence n may be sent once the outcome of n - 1024 is known; it is then forgotten.
+        """
         return run(operations.open_producer(self._handle, operations.call_options(timeout_ms)))
 
     # Reading.
@@ -411,13 +415,15 @@ class Client:
         walk = operations.ChainWalk(
             self.tenant_id, run(operations.stream_info(self._handle, stream_id, call))
         )
-        while blocks := run(
-            operations.read_blocks(self._handle, stream_id, walk.next_offset, _PAGE_EVENTS, call)
-        ):
-            try:
+        try:
+            while blocks := run(
+                operations.read_blocks(
+                    self._handle, stream_id, walk.next_offset, _PAGE_EVENTS, call
+                )
+            ):
                 walk.check(blocks)
-            except CorruptionError as error:
-                return walk.verification(error.value)
+        except CorruptionError as error:
+            return walk.corrupted(error)
         return walk.verification(None)
 
     # Closing.
@@ -450,16 +456,17 @@ class Client:
 
     def __del__(self, _warn: Any = warnings.warn, _discard: Any = discard_client) -> None:
         if not getattr(self, "_closed", True):
+            warning = f"unclosed {self!r}"
             self._closed = True
             _discard(self._handle)
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            _warn(warning, ResourceWarning, source=self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"<kimberlite.Client tenant_id={self.tenant_id} {state}>"
 
 
-class Subscription:
+class Subscription(Uncopied):
     """A stream's events as they come. Iterate over it; close it from any thread to end that.
 
     It survives reconnects, and neither skips nor repeats an event: a loop that was left, and a
@@ -508,7 +515,7 @@ class Subscription:
         return f"<kimberlite.Subscription {'closed' if self._closed else 'open'}>"
 
 
-class Cursor:
+class Cursor(Uncopied):
     """A query's rows in batches. Iterate over it for the rows."""
 
     def __init__(self, client: Client, handle: int) -> None:
