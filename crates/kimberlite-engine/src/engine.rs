@@ -188,7 +188,8 @@ impl Engine {
     }
 
     /// Finishes what was accepted and stops; later calls get CLOSED, as do queries and
-    /// subscriptions that are under way. Idempotent. Blocks until the engine's threads have ended.
+    /// subscriptions that are under way. Idempotent. Blocks until the engine's threads have ended; a
+    /// query that SQLite cannot stop at once is left behind after two seconds, and does no harm.
     pub fn close(&self) {
         self.owner.close();
     }

@@ -201,6 +201,21 @@ fn time_is_bounded() {
     assert_eq!(error.expect_err("there is no time").code, ErrorCode::Timeout);
 }
 
+/// Compiling is stopped by the clock, too: here of three hundred large joins.
+#[test]
+fn compiling_is_bounded_in_time() {
+    let tables: Vec<String> = (0..30).map(|number| format!("orders t{number}")).collect();
+    let wanted = |number| format!("(t{}.id={number} OR t{}.id<9)", number % 30, number * 7 % 30);
+    let wanted: Vec<String> = (0..100).map(wanted).collect();
+    let join = format!("(SELECT 1 FROM {} WHERE {})", tables.join(","), wanted.join(" AND "));
+    let sql = format!("SELECT {}", vec![join; 300].join(","));
+    let limits = QueryLimits { timeout_ms: 50, ..QueryLimits::default() };
+    let start = Instant::now();
+    let error = query_within(&cut(), &sql, &[], &limits).expect_err("it takes longer");
+    assert_eq!(error.code, ErrorCode::Timeout, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
 /// Another thread's word ends a query that is running.
 #[test]
 fn cancelling() {

@@ -15,8 +15,11 @@ use super::state::QueryState;
 /// Bytes of the largest string or blob that a query may make or return.
 pub(super) const VALUE_BYTES: u64 = 16 << 20;
 
-/// Instructions of SQLite's machine between two looks at the clock and the cancellation.
-const INSTRUCTIONS_PER_CHECK: c_int = 200;
+/// Steps of SQLite between two looks at the clock and the cancellation: instructions of its machine
+/// while a statement runs.
+pub(super) const RUN_STEPS: c_int = 200;
+/// The same while it compiles, where one step may weigh many orders of a join.
+pub(super) const COMPILE_STEPS: c_int = 5;
 
 const LIMITS: [(c_int, u64); 10] = [
     (ffi::SQLITE_LIMIT_LENGTH, VALUE_BYTES),
@@ -93,18 +96,18 @@ impl Connection {
         if code == ffi::SQLITE_OK { Ok(()) } else { Err(not_started(code)) }
     }
 
-    /// Looks at the clock and at `cancelled` while `work` runs.
-    pub(super) fn watched<R>(&self, cancelled: &AtomicBool, work: impl FnOnce() -> R) -> R {
+    /// Looks at the clock and at `cancelled` every so many steps while `work` runs.
+    pub(super) fn watched<R>(
+        &self,
+        cancelled: &AtomicBool,
+        steps: c_int,
+        work: impl FnOnce() -> R,
+    ) -> R {
         let watch = Watch { state: &self.state, cancelled };
         let pointer = ptr::from_ref(&watch).cast_mut().cast::<c_void>();
         // SAFETY: the watch lives until the guard has taken the handler away, panics included.
         unsafe {
-            ffi::sqlite3_progress_handler(
-                self.db.as_ptr(),
-                INSTRUCTIONS_PER_CHECK,
-                Some(progress),
-                pointer,
-            );
+            ffi::sqlite3_progress_handler(self.db.as_ptr(), steps, Some(progress), pointer);
         }
         let _guard = Unwatch(self.db);
         work()

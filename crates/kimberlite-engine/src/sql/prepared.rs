@@ -12,7 +12,7 @@ use rusqlite::ffi;
 
 use super::authorizer::{not_allowed, refuse_statement};
 use super::bounds::Bounds;
-use super::connection::{Connection, Failure, Statement, VALUE_BYTES};
+use super::connection::{COMPILE_STEPS, Connection, Failure, RUN_STEPS, Statement, VALUE_BYTES};
 use super::events::Events;
 use super::state::QueryState;
 use super::streams::Streams;
@@ -56,8 +56,9 @@ pub fn prepare(
     let connection = Connection::open(Arc::clone(&state))?;
     let not_cancelled = AtomicBool::new(false);
     let mut named = Named::default();
-    let (statement, end) = connection
-        .watched(&not_cancelled, || compile(&connection, &state, sql, &text, &mut named))?;
+    let (statement, end) = connection.watched(&not_cancelled, COMPILE_STEPS, || {
+        compile(&connection, &state, sql, &text, &mut named)
+    })?;
     check_statement(&state, &statement, sql, end)?;
     statement::bind(&statement, params)?;
     let counted = match (&named.streams[..], named.others) {
@@ -267,7 +268,7 @@ impl Prepared {
             return Ok(());
         }
         let _scope = self.state.account.enter();
-        self.connection.watched(cancelled, || self.step_through(&mut output))
+        self.connection.watched(cancelled, RUN_STEPS, || self.step_through(&mut output))
     }
 
     fn step_through(&self, output: &mut Output<'_>) -> Result<(), Error> {
