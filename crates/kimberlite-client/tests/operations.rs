@@ -208,8 +208,8 @@ fn cursors_get_what_is_too_large() {
 }
 
 /// A cursor's deadline is for each batch, through every door: a reader may pause for longer, and a
-/// batch that does not come in time ends with TIMEOUT and stops the query, so that the next one finds
-/// a thread to run on.
+/// batch that does not come in time ends with TIMEOUT and stops the query, so that the next one
+/// finds a thread to run on.
 #[test]
 fn a_cursor_s_deadline_is_for_each_batch() {
     let brief = CallOptions::timeout_ms(400);

@@ -69,8 +69,8 @@ fn mistakes_are_named() {
     refused(Config::new([secure.server.local_addr().to_string()]).token(TOKEN));
 }
 
-/// What protects a connection is refused where no address speaks TLS, before anything is sent, and so
-/// is a certificate without its key: the caller would believe in a protection that is not there.
+/// What protects a connection is refused where no address speaks TLS, before anything is sent, and
+/// so is a certificate without its key: the caller would believe in a protection that is not there.
 #[test]
 fn half_of_tls_is_refused() {
     let plain = server();
