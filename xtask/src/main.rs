@@ -60,7 +60,7 @@ enum Command {
         #[arg(long, default_value = "release")]
         profile: String,
     },
-    /// Measures beside the raw device; takes about ten minutes, builds included.
+    /// Measures beside the raw device; building the releases takes most of the time.
     Bench {
         /// Rounds; medians of them are printed.
         #[arg(long, default_value_t = 3)]
