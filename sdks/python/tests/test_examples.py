@@ -35,6 +35,9 @@ def run_example(name: str, *arguments: str, cwd: Path) -> str:
         ("quickstart_asyncio.py", [], "100"),
         ("crud.py", [], "history: 5 events"),
         ("audit_trail.py", [], "heads equal=True"),
+        ("connection_pooling.py", [], "100 appends from 8 threads"),
+        ("compliance_patterns.py", [], "every pattern held"),
+        ("troubleshooting.py", [], "every error was understood"),
     ],
 )
 def test_example(name: str, arguments: list[str], expected: str, tmp_path: Path) -> None:

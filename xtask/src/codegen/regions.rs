@@ -1,9 +1,12 @@
 //! Parts of hand-written pages that are filled in: tables of the contract between
-//! `<!-- generated:NAME -->` and `<!-- /generated -->`, and code cut from programs that tests run
-//! between `<!-- cut:FILE -->` and `<!-- /cut -->`.
+//! `<!-- generated:NAME -->` and `<!-- /generated -->`, what the contract says of an error between
+//! `<!-- error:NAME -->` and `<!-- /error -->`, and code cut from programs that tests run between
+//! `<!-- cut:FILE -->` and `<!-- /cut -->`.
 //!
 //! A cut takes the whole program, or what stands between its lines that contain `cut-begin` and
-//! `cut-end`; with `FILE#NAME`, between `cut-begin NAME` and `cut-end`.
+//! `cut-end`; with `FILE#NAME`, between `cut-begin NAME` and `cut-end`. `<!-- blocks:GUIDE#NAME -->`
+//! to `<!-- /blocks -->` cuts that part out of the program `GUIDE` of every language that has
+//! examples, so that a new language adds its programs and no page.
 
 use std::path::{Path, PathBuf};
 
@@ -36,13 +39,58 @@ pub fn fill(root: &Path, contract: &Contract, text: &str) -> Result<String, Stri
     let text = replace(text, "generated", |name| {
         docs::region(contract, name).ok_or_else(|| format!("there is no table {name:?}"))
     })?;
-    replace(&text, "cut", |name| {
-        let (file, part) = name.split_once('#').map_or((name, None), |(f, p)| (f, Some(p)));
-        let program =
-            std::fs::read_to_string(root.join(file)).map_err(|e| format!("{file}: {e}"))?;
-        let code = cut(&program, part).ok_or_else(|| format!("{name}: nothing to cut"))?;
-        Ok(format!("```{}\n{}\n```\n", language(file), code.trim_matches('\n')))
-    })
+    let mut told = Vec::new();
+    let text = replace(&text, "error", |name| {
+        told.push(name.to_string());
+        about_error(contract, name)
+    })?;
+    let untold = contract.errors.iter().find(|e| e.number > 0 && !told.contains(&e.name));
+    if let (false, Some(error)) = (told.is_empty(), untold) {
+        return Err(format!("the page tells of errors, but not of {}", error.name));
+    }
+    let text = replace(&text, "blocks", |name| blocks(root, name))?;
+    replace(&text, "cut", |name| block(root, name))
+}
+
+/// The languages in which a guide shows its blocks: folder of examples, title, file extension.
+const LANGUAGES: [(&str, &str, &str); 8] = [
+    ("python", "Python", "py"),
+    ("typescript", "TypeScript", "ts"),
+    ("go", "Go", "go"),
+    ("java", "Java", "java"),
+    ("csharp", "C#", "cs"),
+    ("cpp", "C++", "cpp"),
+    ("rust", "Rust", "rs"),
+    ("c", "C", "c"),
+];
+
+/// One part of a guide in every language that has examples.
+fn blocks(root: &Path, name: &str) -> Result<String, String> {
+    let (guide, part) = name.split_once('#').ok_or_else(|| format!("{name}: want GUIDE#NAME"))?;
+    let mut out = String::new();
+    for (folder, title, extension) in LANGUAGES {
+        if root.join("examples").join(folder).is_dir() {
+            let code = block(root, &format!("examples/{folder}/{guide}.{extension}#{part}"))?;
+            out += &format!("\n{title}:\n\n{code}");
+        }
+    }
+    Ok(out + "\n")
+}
+
+/// One program, or a part of it, as a block of code.
+fn block(root: &Path, name: &str) -> Result<String, String> {
+    let (file, part) = name.split_once('#').map_or((name, None), |(f, p)| (f, Some(p)));
+    let program = std::fs::read_to_string(root.join(file)).map_err(|e| format!("{file}: {e}"))?;
+    let code = cut(&program, part).ok_or_else(|| format!("{name}: nothing to cut"))?;
+    Ok(format!("```{}\n{}\n```\n", language(file), code.trim_matches('\n')))
+}
+
+/// What the contract says of an error, below the page's own words.
+fn about_error(contract: &Contract, name: &str) -> Result<String, String> {
+    let error = contract.errors.iter().find(|error| error.name == name);
+    let error = error.ok_or_else(|| format!("there is no error {name:?}"))?;
+    let retryable = if error.retryable { "retryable" } else { "not retryable" };
+    Ok(format!("Number {}, {retryable}. {} {}\n", error.number, error.message, error.remedy))
 }
 
 /// Replaces what stands between `<!-- KIND:NAME -->` and `<!-- /KIND -->`. Code that shows such marks
@@ -71,7 +119,7 @@ fn replace(
 
 fn cut(program: &str, part: Option<&str>) -> Option<String> {
     let begins = |line: &str| match (line.split_once("cut-begin"), part) {
-        (Some((_, rest)), Some(part)) => rest.trim() == part,
+        (Some((_, rest)), Some(part)) => rest.trim_end_matches("*/").trim() == part,
         (found, None) => found.is_some(),
         (None, _) => false,
     };
@@ -129,5 +177,6 @@ mod tests {
         assert_eq!(cut(program, Some("more")).unwrap(), "c();");
         assert_eq!(cut(program, Some("none")), None);
         assert_eq!(cut("whole\n", None).unwrap(), "whole\n");
+        assert_eq!(cut("/* cut-begin a */\nb\n/* cut-end */\n", Some("a")).unwrap(), "b");
     }
 }

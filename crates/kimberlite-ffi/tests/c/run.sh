@@ -127,6 +127,21 @@ plain() {
   compile "$work/abi-test" "$built" gcc
   run plain "$work/abi-test"
   quickstart
+  guides
+}
+
+# The programs that the guides are cut from do what the guides say.
+guides() {
+  for guide in connection_pooling compliance_patterns troubleshooting; do
+    # shellcheck disable=SC2086
+    gcc -std=c11 -g $warnings -I"$crate" "$root/examples/c/$guide.c" -o "$work/$guide" \
+      -L"$built" -lkimberlite_ffi -lpthread -Wl,-rpath,"$built"
+    "$work/$guide" >"$work/$guide.out" 2>&1 || {
+      echo "examples/c/$guide.c failed:" >&2
+      cat "$work/$guide.out" >&2
+      exit 1
+    }
+  done
 }
 
 # The example works, and a call that fails is told in the library's own words.
