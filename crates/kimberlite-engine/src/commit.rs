@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kimberlite_log::{ENTRY_HEADER_BYTES, EntryDraft, EntryPlace, LogWriter, REQUEST_ROW_BYTES};
@@ -14,6 +15,7 @@ use crate::job::{Done, Job, Reply, Work};
 use crate::queue::{Queue, Woken};
 use crate::sequencer::{Cursor, Group};
 use crate::state::{Entry, Machine};
+use crate::stats::CommitStats;
 
 /// How often producers are looked through for idle ones.
 const EXPIRY_SWEEP: Duration = Duration::from_secs(3_600);
@@ -31,6 +33,7 @@ pub(crate) struct Committer {
     queue: Arc<Queue>,
     audit: Arc<Audit>,
     clock: Arc<CommitClock>,
+    stats: Arc<CommitStats>,
     /// The epoch that this opening of the log began, and the number of its last entry.
     epoch: Option<u64>,
     ordinal: u64,
@@ -51,6 +54,7 @@ impl Committer {
         queue: &Arc<Queue>,
         audit: &Arc<Audit>,
         clock: &Arc<CommitClock>,
+        stats: &Arc<CommitStats>,
     ) -> Committer {
         Committer {
             machine,
@@ -58,6 +62,7 @@ impl Committer {
             queue: queue.clone(),
             audit: audit.clone(),
             clock: clock.clone(),
+            stats: stats.clone(),
             epoch: None,
             ordinal: 0,
             spare: Vec::new(),
@@ -159,7 +164,10 @@ impl Committer {
         self.last_group = judged.len();
         let had_failed = self.writer.failure().is_some();
         match self.commit(drafts, cursor, false) {
-            Ok(()) => judged.into_iter().for_each(|(job, result)| job.reply.send(result)),
+            Ok(()) => {
+                self.stats.group_requests.observe(judged.len() as u64);
+                judged.into_iter().for_each(|(job, result)| self.tell(job, result));
+            }
             Err(error) => {
                 let is_unknown = !had_failed && self.writer.failure().is_some();
                 self.commit_reserved(judged, &error, is_unknown);
@@ -210,8 +218,8 @@ impl Committer {
         });
         match result {
             Ok(judged) => {
-                let replies = again.into_iter().map(|(job, _)| job.reply);
-                replies.zip(judged).for_each(|(reply, result)| reply.send(result));
+                let jobs = again.into_iter().map(|(job, _)| job);
+                jobs.zip(judged).for_each(|(job, result)| self.tell(job, result));
             }
             Err(error) => {
                 again.into_iter().for_each(|(job, _)| job.reply.send(Err(error.clone())));
@@ -236,6 +244,7 @@ impl Committer {
             self.writer.commit(&drafts)
         };
         self.last_commit = started.elapsed();
+        self.count(&drafts, committed.as_deref().unwrap_or(&[]));
         match committed {
             Ok(places) => {
                 (self.epoch, self.ordinal) = (cursor.epoch, cursor.ordinal);
@@ -253,6 +262,31 @@ impl Committer {
         }
         self.keep_spare(&mut drafts);
         Ok(())
+    }
+
+    /// Answers what became durable.
+    fn tell(&self, job: Job, result: Result<Done, Error>) {
+        if let (Work::Audit { events, .. }, Ok(_)) = (&job.work, &result) {
+            self.stats.audit_records.fetch_add(u64::from(events.count()), Ordering::Relaxed);
+        }
+        job.reply.send(result);
+    }
+
+    /// Counts what became durable: nothing where there are no places.
+    fn count(&self, drafts: &[EntryDraft], places: &[EntryPlace]) {
+        self.stats.failed.store(self.writer.failure().is_some(), Ordering::Relaxed);
+        let Some(last) = places.last() else { return };
+        let rows = drafts.iter().flat_map(|draft| &draft.rows);
+        let (appends, events) =
+            rows.fold((0, 0), |(rows, events), row| (rows + 1, events + u64::from(row.count)));
+        let block_bytes = drafts.iter().map(|draft| draft.blocks.len() as u64).sum();
+        self.stats.groups.fetch_add(1, Ordering::Relaxed);
+        self.stats.appends.fetch_add(appends, Ordering::Relaxed);
+        self.stats.events.fetch_add(events, Ordering::Relaxed);
+        self.stats.block_bytes.fetch_add(block_bytes, Ordering::Relaxed);
+        self.stats.commit.observe_duration(self.last_commit);
+        self.stats.sync.observe_duration(self.writer.last_sync());
+        self.stats.segment.store(last.segment, Ordering::Relaxed);
     }
 
     fn apply(&mut self, drafts: &[EntryDraft], places: &[EntryPlace]) -> Result<(), Error> {

@@ -16,7 +16,9 @@ use crate::options::EngineOptions;
 use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::session::Session;
+use crate::sql::QueryMemory;
 use crate::state::{Applied, closed};
+use crate::stats::CommitStats;
 use crate::stream::Stream;
 use crate::wait::{Deadline, Reached};
 
@@ -33,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) audit: Arc<Audit>,
     pub(crate) loader: Loader,
     pub(crate) pool: Pool,
+    pub(crate) query_memory: QueryMemory,
+    pub(crate) stats: Arc<CommitStats>,
     pub(crate) clock: Arc<CommitClock>,
 }
 

@@ -20,7 +20,9 @@ use crate::options::{EngineOptions, Storage};
 use crate::pool::{Pool, join, panic_text};
 use crate::queue::Queue;
 use crate::session::Session;
+use crate::sql::QueryMemory;
 use crate::state::{Applied, Entry, Machine};
+use crate::stats::{CommitStats, Load};
 use crate::wait::block_on;
 use crate::waiters::lock;
 use crate::{query, read, subscribe, verify, write};
@@ -78,6 +80,7 @@ impl Engine {
         let queue = Arc::new(Queue::default());
         let audit = Arc::new(Audit::new(&queue, options.audit_window_ms));
         let clock = Arc::new(CommitClock::new(options.clock.clone()));
+        let stats = Arc::new(CommitStats::new());
         let core = Arc::new(Core {
             log_id: writer.log_id(),
             applied: machine.applied.clone(),
@@ -85,10 +88,15 @@ impl Engine {
             audit: audit.clone(),
             loader: Loader::new(log),
             pool: Pool::new(options.query_threads),
+            query_memory: QueryMemory::new(
+                options.query_total_memory_bytes,
+                options.query_tenant_memory_bytes,
+            ),
+            stats: stats.clone(),
             clock: clock.clone(),
             options,
         });
-        let committer = Committer::new(machine, writer, &queue, &audit, &clock);
+        let committer = Committer::new(machine, writer, &queue, &audit, &clock, &stats);
         let unclean = Arc::new(OnceLock::new());
         let commit = Mutex::new(Some(start(committer, &core, &unclean)?));
         Ok(Engine { owner: Arc::new(Owner { core, commit, unclean }) })
@@ -102,6 +110,29 @@ impl Engine {
     /// The newest applied position.
     pub fn position(&self) -> u64 {
         self.owner.core.applied.position()
+    }
+
+    /// What its commits have come to so far.
+    pub fn commit_stats(&self) -> &CommitStats {
+        &self.owner.core.stats
+    }
+
+    /// What it holds at the moment.
+    pub fn load(&self) -> Load {
+        let core = &self.owner.core;
+        let (queries_running, queries_waiting, queries_aside) = core.pool.load();
+        Load {
+            queries_running,
+            queries_waiting,
+            queries_aside,
+            query_bytes: core.query_memory.whole.used(),
+            queued_bytes: core.queue.bytes(),
+        }
+    }
+
+    /// Whether it takes calls: not once it was closed, or has ended because of a defect.
+    pub fn is_open(&self) -> bool {
+        !self.owner.core.applied.is_closed()
     }
 
     /// A session for a caller whom the door has authenticated. It does not check that the tenant

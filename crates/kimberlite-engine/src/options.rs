@@ -30,11 +30,16 @@ pub struct EngineOptions {
     /// How much memory one query may hold, in bytes. Grouping by a JSON field sorts whole events:
     /// a million of 100 bytes take about 160 MiB.
     pub query_memory_bytes: u64,
+    /// How much memory all queries together may hold, in bytes, beside 1 MiB for each. Beyond it a
+    /// query that needs more fails with OVERLOADED.
+    pub query_total_memory_bytes: u64,
+    /// The same for the queries of one tenant.
+    pub query_tenant_memory_bytes: u64,
     /// How many rows one query may return.
     pub query_rows: u64,
     /// How many queries run at a time, at most, each on a thread, which start when they are needed.
     /// A query that waits for its reader to take rows does not count, nor does one that cannot be
-    /// stopped at the end of its time; there may be 64 of those.
+    /// stopped at the end of its time; there may be 96 of those, 64 of one tenant.
     pub query_threads: usize,
     /// For how long, in milliseconds, one audit record covers what a principal repeats: reads of
     /// one stream, or one statement.
@@ -50,6 +55,8 @@ impl Default for EngineOptions {
             segment_bytes: 64 << 20,
             query_timeout_ms: 30_000,
             query_memory_bytes: 256 << 20,
+            query_total_memory_bytes: 512 << 20,
+            query_tenant_memory_bytes: 384 << 20,
             query_rows: 10_000_000,
             query_threads: 2,
             audit_window_ms: 60_000,

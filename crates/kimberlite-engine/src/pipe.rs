@@ -27,6 +27,8 @@ pub(crate) struct Pipe {
     room: Condvar,
     /// When the work is to end by itself, if that is known.
     ends: Option<Instant>,
+    /// On whose behalf it is done.
+    tenant_id: u64,
 }
 
 #[derive(Debug, Default)]
@@ -49,9 +51,15 @@ pub(crate) enum Sent {
 }
 
 impl Pipe {
-    /// The pipe of work that watches the clock itself and ends at this moment at the latest.
-    pub(crate) fn until(ends: Instant) -> Pipe {
-        Pipe { ends: Some(ends), ..Pipe::default() }
+    /// The pipe of work for a tenant. Where `ends` is told, the work watches the clock itself and
+    /// ends then at the latest.
+    pub(crate) fn of(tenant_id: u64, ends: Option<Instant>) -> Pipe {
+        Pipe { ends, tenant_id, ..Pipe::default() }
+    }
+
+    /// On whose behalf the work is done.
+    pub(crate) fn tenant_id(&self) -> u64 {
+        self.tenant_id
     }
 
     /// Whether the work should have ended, by its own clock or because it was cancelled, a good

@@ -16,8 +16,12 @@ use crate::waiters::lock;
 
 /// How many tasks may wait for a thread, beyond which new ones are refused.
 const MAX_WAITING: usize = 4_096;
+/// How many of them may be one tenant's.
+const MAX_WAITING_OF_TENANT: usize = MAX_WAITING / 2;
 /// How many tasks may be aside, beyond which new ones are refused.
-const MAX_ASIDE: usize = 64;
+const MAX_ASIDE: usize = 96;
+/// How many of them may be one tenant's.
+const MAX_ASIDE_OF_TENANT: usize = 64;
 /// How often a thread that waits for a place looks for one.
 const LOOK_FOR_PLACE: Duration = Duration::from_millis(100);
 /// How long closing waits for the threads to end, and how often it looks.
@@ -101,31 +105,57 @@ impl Inner {
         }
     }
 
-    fn set_aside(&mut self, pipe: &Arc<Pipe>, aside: bool) {
-        if aside && self.aside() >= MAX_ASIDE {
-            return;
+    fn aside_of(&self, tenant_id: u64) -> usize {
+        let own = |running: &&Running| running.aside && running.pipe.tenant_id() == tenant_id;
+        self.running.iter().filter(own).count()
+    }
+
+    fn set_aside(&mut self, pipe: &Arc<Pipe>, aside: bool) -> Result<(), Error> {
+        if aside {
+            self.check_aside(pipe.tenant_id())?;
         }
         let running = self.running.iter_mut().find(|running| Arc::ptr_eq(&running.pipe, pipe));
         if let Some(running) = running {
             running.aside = aside;
         }
+        Ok(())
     }
 
-    fn check_room(&self) -> Result<(), Error> {
-        let detail = if self.waiting.len() >= MAX_WAITING {
-            format!("{MAX_WAITING} queries wait for a thread")
-        } else if self.aside() >= MAX_ASIDE {
-            format!(
-                "{MAX_ASIDE} queries are open whose rows nobody takes, or run beyond their time; \
-                 read results to their ends, or drop them"
-            )
+    /// Whether one more task of this tenant may be aside.
+    fn check_aside(&self, tenant_id: u64) -> Result<(), Error> {
+        let (count, whose) = if self.aside() >= MAX_ASIDE {
+            (MAX_ASIDE, "")
+        } else if self.aside_of(tenant_id) >= MAX_ASIDE_OF_TENANT {
+            (MAX_ASIDE_OF_TENANT, " of this tenant")
         } else {
             return Ok(());
         };
-        let mut error = Error::new(ErrorCode::Overloaded, detail);
-        error.retry_after_ms = RETRY_AFTER_MS;
-        Err(error)
+        Err(overloaded(format!(
+            "{count} queries{whose} are open whose rows nobody takes, or run beyond their time; \
+             read results to their ends, or drop them"
+        )))
     }
+
+    fn check_room(&self, tenant_id: u64) -> Result<(), Error> {
+        if self.waiting.len() >= MAX_WAITING {
+            return Err(overloaded(format!("{MAX_WAITING} queries wait for a thread")));
+        }
+        let own = |task: &&Task| task.pipe.tenant_id() == tenant_id;
+        if self.waiting.iter().filter(own).take(MAX_WAITING_OF_TENANT).count()
+            == MAX_WAITING_OF_TENANT
+        {
+            let detail =
+                format!("{MAX_WAITING_OF_TENANT} queries of this tenant wait for a thread");
+            return Err(overloaded(detail));
+        }
+        self.check_aside(tenant_id)
+    }
+}
+
+fn overloaded(detail: String) -> Error {
+    let mut error = Error::new(ErrorCode::Overloaded, detail);
+    error.retry_after_ms = RETRY_AFTER_MS;
+    error
 }
 
 impl Pool {
@@ -148,26 +178,35 @@ impl Pool {
             return Err(closed());
         }
         inner.look_for_overdue();
-        inner.check_room()?;
+        inner.check_room(pipe.tenant_id())?;
         inner.waiting.push_back(Task { pipe: pipe.clone(), run });
         drop(inner);
         self.shared.woken.notify_one();
         self.shared.add_thread()
     }
 
+    /// How many tasks are at work, wait, and are aside.
+    pub(crate) fn load(&self) -> (usize, usize, usize) {
+        let inner = lock(&self.shared.inner);
+        (inner.at_work(), inner.waiting.len(), inner.aside())
+    }
+
     /// Tells that the pipe's task, which is running, waits for its reader: another one may run.
-    pub(crate) fn set_aside(&self, pipe: &Arc<Pipe>) {
-        lock(&self.shared.inner).set_aside(pipe, true);
+    /// OVERLOADED where too many do: then it should end, because it would hold a place for nothing.
+    pub(crate) fn set_aside(&self, pipe: &Arc<Pipe>) -> Result<(), Error> {
+        lock(&self.shared.inner).set_aside(pipe, true)?;
         self.shared.woken.notify_one();
         if let Err(error) = self.shared.add_thread() {
             tracing::warn!(%error, "no thread for what waits");
         }
+        Ok(())
     }
 
     /// Tells that it goes on. It does so at once, even where as many others are at work by now as
     /// may be: what it can do before it waits again is little.
     pub(crate) fn take_back(&self, pipe: &Arc<Pipe>) {
-        lock(&self.shared.inner).set_aside(pipe, false);
+        // Only setting aside is refused.
+        let _ = lock(&self.shared.inner).set_aside(pipe, false);
         // A thread that nobody needs any more may end.
         self.shared.woken.notify_one();
     }
@@ -365,12 +404,17 @@ mod tests {
         let pool = Pool::new(1);
         let patience = Duration::from_secs(10);
         let mut aside = Vec::new();
-        for _ in 0..MAX_ASIDE {
-            let pipe = Arc::new(Pipe::default());
+        for number in 0..MAX_ASIDE {
+            let tenant_id = 1 + (number / MAX_ASIDE_OF_TENANT) as u64;
+            let pipe = Arc::new(Pipe::of(tenant_id, None));
             let (told, release) = held(&pool, &pipe);
             told.recv_timeout(patience).unwrap();
-            pool.set_aside(&pipe);
+            pool.set_aside(&pipe).unwrap();
             aside.push((pipe, release));
+            if number + 1 == MAX_ASIDE_OF_TENANT {
+                let error = pool.submit(&Arc::new(Pipe::of(1, None)), Box::new(|| ()));
+                assert!(error.unwrap_err().detail.contains("of this tenant"));
+            }
         }
         let error = pool.submit(&Arc::default(), Box::new(|| ())).unwrap_err();
         assert_eq!(error.code, ErrorCode::Overloaded);
@@ -391,7 +435,7 @@ mod tests {
     #[test]
     fn what_does_not_listen_is_replaced() {
         let pool = Pool::new(1);
-        let deaf = Arc::new(Pipe::until(Instant::now()));
+        let deaf = Arc::new(Pipe::of(1, Some(Instant::now())));
         let (told, release) = held(&pool, &deaf);
         told.recv_timeout(Duration::from_secs(10)).unwrap();
         let (told, _other) = held(&pool, &Arc::default());

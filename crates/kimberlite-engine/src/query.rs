@@ -35,7 +35,7 @@ pub(crate) async fn query(
     let position = cut_position(&core, &request, &mut deadline).await?;
     let time = deadline.remaining(Duration::from_millis(core.options.query_timeout_ms));
     let started = Instant::now();
-    let pipe = Arc::new(started.checked_add(time).map_or_else(Pipe::default, Pipe::until));
+    let pipe = Arc::new(Pipe::of(session.tenant_id(), started.checked_add(time)));
     // From here on, leaving cancels the query.
     let reader = PipeReader(pipe.clone());
     let (tell, columns) = oneshot::channel();
@@ -151,6 +151,7 @@ impl Running {
             timeout_ms: (left.as_millis() as u64).max(1),
             memory_bytes: self.core.options.query_memory_bytes,
             rows: self.core.options.query_rows,
+            shared: Some(self.core.query_memory.of(self.session.tenant_id())),
         };
         let cut = Arc::new(TenantCut {
             applied: self.core.applied.clone(),
@@ -165,30 +166,32 @@ impl Running {
             let _ = tell.send(Ok(prepared.columns().to_vec()));
         }
         let deadline = self.started + self.time;
-        let mut sent = Sent::Taken;
+        let mut sent = Ok(Sent::Taken);
         let mut sink = |batch| {
             sent = self.send(batch, deadline);
-            sent == Sent::Taken
+            sent == Ok(Sent::Taken)
         };
         let result = prepared.run(&mut sink, self.pipe.cancelled());
         match sent {
-            Sent::TooLate => Err(self.too_late()),
+            Err(error) => Err(error),
+            Ok(Sent::TooLate) => Err(self.too_late()),
             _ if self.core.applied.is_closed() => result.map_err(|_| self.core.applied.end()),
             _ => result,
         }
     }
 
     /// Hands rows on. Where the reader takes none for a while, another query gets this one's place.
-    fn send(&self, batch: Bytes, deadline: Instant) -> Sent {
+    /// OVERLOADED where too many wait like that already.
+    fn send(&self, batch: Bytes, deadline: Instant) -> Result<Sent, Error> {
         let soon = deadline.min(Instant::now() + READER_PAUSE);
         match self.pipe.send(batch.clone(), soon) {
             Sent::TooLate if soon < deadline => {}
-            sent => return sent,
+            sent => return Ok(sent),
         }
-        self.core.pool.set_aside(&self.pipe);
+        self.core.pool.set_aside(&self.pipe)?;
         let sent = self.pipe.send(batch, deadline);
         self.core.pool.take_back(&self.pipe);
-        sent
+        Ok(sent)
     }
 
     /// Puts a statement that reads health data on record before it runs.

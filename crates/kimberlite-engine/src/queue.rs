@@ -79,6 +79,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Bytes of the jobs that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        lock(&self.inner).bytes
+    }
+
     /// Takes every job that waits; sleeps until there is one, or until `wake_at`. Wakes the tasks
     /// whose deadlines have passed. For the commit thread alone.
     pub(crate) fn take(&self, wake_at: Option<Instant>) -> Woken {

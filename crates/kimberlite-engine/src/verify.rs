@@ -42,7 +42,7 @@ pub(crate) async fn verify(
         let ticket = deadline.bound("the audit record of a verification", ticket).await?;
         ticket.add(0, end_offset);
     }
-    let pipe = Arc::new(Pipe::default());
+    let pipe = Arc::new(Pipe::of(session.tenant_id(), None));
     // Leaving cancels the walk.
     let guard = PipeReader(pipe.clone());
     let (tell, answer) = oneshot::channel();

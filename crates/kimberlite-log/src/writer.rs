@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kimberlite_wire::{Error, ErrorCode};
 
@@ -31,6 +32,7 @@ pub struct LogWriter {
     proven: bool,
     buffer: GroupBuffer,
     failed: Option<Error>,
+    last_sync: Duration,
     space: Space,
     /// Declared after the space, whose thread must end before the folder is let go.
     _lock: Box<dyn DiskLock>,
@@ -58,6 +60,7 @@ impl LogWriter {
             proven,
             buffer: GroupBuffer::default(),
             failed: None,
+            last_sync: Duration::ZERO,
             space,
             _lock: lock,
         }
@@ -81,6 +84,11 @@ impl LogWriter {
     /// Why the log takes nothing more until it is opened again, if a write or sync has failed.
     pub fn failure(&self) -> Option<&Error> {
         self.failed.as_ref()
+    }
+
+    /// How long the last group's sync took.
+    pub fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// Writes the entries as one group and makes them durable before it returns their places, in
@@ -194,10 +202,13 @@ impl LogWriter {
         self.buffer.add(entries, layout, &context, places);
         let at = if header.is_some() { 0 } else { position };
         let written = write_and_sync(&self.active, at, &self.buffer.parts(entries));
-        if let Err(e) = written {
-            let what = format_args!("store a group at {at} of segment {}", context.segment);
-            return Err(self.fail(e.told(what)));
-        }
+        self.last_sync = match written {
+            Ok(sync) => sync,
+            Err(e) => {
+                let what = format_args!("store a group at {at} of segment {}", context.segment);
+                return Err(self.fail(e.told(what)));
+            }
+        };
         self.active.end = position + layout.bytes();
         self.proven = false;
         let written = layout.entries();
@@ -276,6 +287,7 @@ impl LogWriter {
             salt: self.identity.salt,
         };
         write_and_sync(&self.active, self.active.end, &[&frame.encode()])
+            .map(|_| ())
             .map_err(|e| e.told("store the frame of a clean shutdown"))
     }
 
@@ -302,11 +314,19 @@ impl StepFailed {
     }
 }
 
-fn write_and_sync(segment: &Segment, position: u64, parts: &[&[u8]]) -> Result<(), StepFailed> {
+/// Makes the parts durable at a position, and tells how long the sync took.
+fn write_and_sync(
+    segment: &Segment,
+    position: u64,
+    parts: &[&[u8]],
+) -> Result<Duration, StepFailed> {
     let written = match parts {
         [whole] => segment.file.write_at(position, whole),
         parts => segment.file.write_parts_at(position, parts),
     };
     written.map_err(|error| StepFailed { step: "write", error })?;
-    segment.file.sync_data().map_err(|error| StepFailed { step: "sync (fdatasync)", error })
+    let started = Instant::now();
+    let synced = segment.file.sync_data();
+    synced.map_err(|error| StepFailed { step: "sync (fdatasync)", error })?;
+    Ok(started.elapsed())
 }

@@ -9,10 +9,12 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use rusqlite::ffi;
+
+use super::shared::SharedMemory;
 
 /// The bytes that one query holds, in SQLite and in buffers of blocks. Only the one thread that
 /// works on the query changes it.
@@ -21,28 +23,91 @@ pub(super) struct Account {
     used: AtomicI64,
     limit: i64,
     exceeded: AtomicBool,
+    shared: Option<Arc<SharedMemory>>,
+    /// What was taken of the shared memory.
+    taken: AtomicI64,
+    /// The bound of the shared memory that refused something, and its option.
+    refused_by: OnceLock<(u64, &'static str)>,
 }
 
+/// What a query holds without taking it from the shared memory, and how much it takes at a time.
+const FREE_BYTES: i64 = 1 << 20;
+const STEP_BYTES: i64 = 1 << 20;
+
 impl Account {
-    /// An empty account that holds at most `limit_bytes`.
-    pub(super) fn new(limit_bytes: u64) -> Account {
+    /// An empty account that holds at most `limit_bytes`, taken from the shared memory where there
+    /// is one.
+    pub(super) fn new(limit_bytes: u64, shared: Option<Arc<SharedMemory>>) -> Account {
         let limit = i64::try_from(limit_bytes).unwrap_or(i64::MAX);
-        Account { used: AtomicI64::new(0), limit, exceeded: AtomicBool::new(false) }
+        Account {
+            used: AtomicI64::new(0),
+            limit,
+            exceeded: AtomicBool::new(false),
+            shared,
+            taken: AtomicI64::new(0),
+            refused_by: OnceLock::new(),
+        }
     }
 
-    /// Whether so many more bytes stay within the bound; notes it where they do not.
+    /// Whether so many more bytes stay within the bounds; notes it where they do not.
     fn has_room(&self, bytes: i64) -> bool {
-        let fits = self.used.load(Ordering::Relaxed).saturating_add(bytes) <= self.limit;
+        let wanted = self.used.load(Ordering::Relaxed).saturating_add(bytes);
+        let fits = wanted <= self.limit && self.take_shared(wanted);
         if !fits {
             self.set_exceeded();
         }
         fits
     }
 
+    /// Sees to it that so much in all is taken of the shared memory.
+    fn take_shared(&self, wanted: i64) -> bool {
+        let Some(shared) = &self.shared else { return true };
+        let taken = self.taken.load(Ordering::Relaxed);
+        let missing = wanted.saturating_sub(FREE_BYTES).saturating_sub(taken);
+        if missing <= 0 {
+            return true;
+        }
+        let step = missing.saturating_add(STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
+        match shared.take(step.unsigned_abs()) {
+            Ok(()) => {
+                self.taken.store(taken + step, Ordering::Relaxed);
+                true
+            }
+            Err(refused) => {
+                // The first refusal is the one that is told.
+                let _ = self.refused_by.set(refused.bound());
+                false
+            }
+        }
+    }
+
+    /// Gives the shared memory back what is not needed any more, in large pieces.
+    fn give_shared(&self, used: i64) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let spare = taken - used.max(0);
+        if spare < 4 * STEP_BYTES {
+            return;
+        }
+        if let Some(shared) = &self.shared {
+            let back = spare / STEP_BYTES * STEP_BYTES;
+            self.taken.store(taken - back, Ordering::Relaxed);
+            shared.give(back.unsigned_abs());
+        }
+    }
+
+    /// The bound of the shared memory that refused something, if it did, and its option.
+    pub(super) fn refused_by(&self) -> Option<(u64, &'static str)> {
+        self.refused_by.get().copied()
+    }
+
     /// Adds to what is held. One thread at a time does so, so that no atomic addition is needed.
     fn change(&self, bytes: i64) {
         let used = self.used.load(Ordering::Relaxed);
-        self.used.store(used.saturating_add(bytes), Ordering::Relaxed);
+        let used = used.saturating_add(bytes);
+        self.used.store(used, Ordering::Relaxed);
+        if bytes < 0 && self.taken.load(Ordering::Relaxed) > 0 {
+            self.give_shared(used);
+        }
     }
 
     /// Adds bytes unless they pass the bound.
@@ -79,6 +144,14 @@ impl Account {
     pub(super) fn enter(&self) -> Scope<'_> {
         let outer = CURRENT.with(|current| current.replace(ptr::from_ref(self)));
         Scope { outer, account: PhantomData }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.give(self.taken.load(Ordering::Relaxed).unsigned_abs());
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod memory;
 #[allow(unsafe_code)]
 mod module;
 mod prepared;
+mod shared;
 mod state;
 #[allow(unsafe_code)]
 mod statement;
@@ -38,6 +39,8 @@ use bytes::Bytes;
 use kimberlite_wire::{DataClass, Error, StreamInfo};
 
 pub use prepared::{Prepared, prepare};
+pub(crate) use shared::QueryMemory;
+pub use shared::SharedMemory;
 
 /// One consistent view of a tenant's streams, which does not change while a query holds it.
 pub trait Cut: Send + Sync {
@@ -83,7 +86,7 @@ pub trait EventTable: Send + Sync {
 }
 
 /// What one query may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct QueryLimits {
     /// How long it may take from `prepare` on, beyond which it fails with TIMEOUT.
     pub timeout_ms: u64,
@@ -91,11 +94,14 @@ pub struct QueryLimits {
     pub memory_bytes: u64,
     /// How many rows it may return, beyond which it fails with LIMIT_EXCEEDED.
     pub rows: u64,
+    /// What it takes memory from beyond its first MiB, with others; OVERLOADED where that has none
+    /// left. Without it only its own bound counts.
+    pub shared: Option<Arc<SharedMemory>>,
 }
 
 impl Default for QueryLimits {
     fn default() -> QueryLimits {
-        QueryLimits { timeout_ms: 30_000, memory_bytes: 64 << 20, rows: 10_000_000 }
+        QueryLimits { timeout_ms: 30_000, memory_bytes: 64 << 20, rows: 10_000_000, shared: None }
     }
 }
 

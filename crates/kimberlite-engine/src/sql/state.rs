@@ -9,6 +9,9 @@ use kimberlite_wire::{Error, ErrorCode, StreamInfo};
 use super::memory::{self, Account};
 use super::{Cut, QueryLimits};
 
+/// The pause that a query is advised to make for which others left no memory.
+const RETRY_AFTER_MS: u32 = 200;
+
 /// Shared by a query's connection, tables and cursors, all of which one thread at a time uses.
 pub(super) struct QueryState {
     /// The view that the query reads.
@@ -31,7 +34,7 @@ impl QueryState {
         let charged = memory::install();
         QueryState {
             cut,
-            account: Account::new(limits.memory_bytes),
+            account: Account::new(limits.memory_bytes, limits.shared.clone()),
             charged,
             process_bytes_before: if charged { 0 } else { memory::used_by_process() },
             // A time-out too long to be added to a clock is none.
@@ -87,6 +90,15 @@ impl QueryState {
 
     /// The error of a query that needs more memory than it may have.
     pub(super) fn memory_exceeded(&self) -> Error {
+        if let Some((bytes, option)) = self.account.refused_by() {
+            let detail = format!(
+                "queries hold the {bytes} bytes of memory that they may hold together \
+                 ({option}); try again when others have ended"
+            );
+            let mut error = Error::new(ErrorCode::Overloaded, detail).with_value(bytes);
+            error.retry_after_ms = RETRY_AFTER_MS;
+            return error;
+        }
         let bytes = self.account.limit_bytes();
         let detail = format!(
             "the query needs more than the {bytes} bytes of memory that the option \
