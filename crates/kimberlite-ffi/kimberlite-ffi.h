@@ -27,15 +27,10 @@
 #include <stdint.h>
 
 /**
- * A flag of KmbDetail: a fresh call may succeed later and cannot duplicate.
+ * The version of this C ABI: the number that kmb_abi_version gives. It grows when a function or a
+ * layout changes incompatibly, never when one is added.
  */
-#define KMB_DETAIL_RETRYABLE 1
-
-/**
- * A flag of KmbDetail: the append was sent, and whether it happened is unknown; kmb_append_with_key
- * with the detail's key and the same events settles it.
- */
-#define KMB_DETAIL_OUTCOME_UNKNOWN 2
+#define KMB_ABI_VERSION 1
 
 /**
  * Protected health information: every read and query is audited.
@@ -193,6 +188,73 @@
 #define KMB_COMPLETION_CLOSE 70
 
 /**
+ * The expected offset of an append that may land anywhere.
+ */
+#define KMB_ANY_OFFSET UINT64_MAX
+
+/**
+ * Instead of an offset where there is none: first_bad_offset of a verification that fits.
+ */
+#define KMB_NO_OFFSET UINT64_MAX
+
+/**
+ * The timeout_ms of a wait without end, for kmb_queue_poll and the next page of a subscription.
+ */
+#define KMB_FOREVER UINT64_MAX
+
+/**
+ * Bytes of a hash.
+ */
+#define KMB_HASH_BYTES 32
+
+/**
+ * A flag of KmbCallOptions: a read or query may be answered by a member that lags behind.
+ */
+#define KMB_CALL_STALE 1
+
+/**
+ * A flag of KmbDetail: a fresh call may succeed later and cannot duplicate.
+ */
+#define KMB_DETAIL_RETRYABLE 1
+
+/**
+ * A flag of KmbDetail: the append was sent, and whether it happened is unknown;
+ * kmb_append_with_key with the detail's key and the same events settles it.
+ */
+#define KMB_DETAIL_OUTCOME_UNKNOWN 2
+
+/**
+ * A text or bytes cell of KmbCells begins at value >> KMB_CELL_OFFSET_SHIFT in the heap; the bits
+ * below are its length.
+ */
+#define KMB_CELL_OFFSET_SHIFT 32
+
+/**
+ * Bytes that kmb_read_into writes for each event before the data: its timestamp and its length.
+ */
+#define KMB_READ_INTO_EVENT_BYTES 12
+
+/**
+ * How long closing a client waits where nobody says otherwise, kmb_client_disconnect included.
+ */
+#define KMB_CLOSE_TIMEOUT_MS 5000
+
+/**
+ * The longest deadline of a call, in milliseconds: a day.
+ */
+#define KMB_MAX_TIMEOUT_MS 86400000
+
+/**
+ * The events that an SDK reads at once where nobody says otherwise.
+ */
+#define KMB_READ_EVENTS 1000
+
+/**
+ * The events that an SDK's iterators read at a time where nobody says otherwise.
+ */
+#define KMB_PAGE_EVENTS 10000
+
+/**
  * Bytes in one event.
  */
 #define KMB_LIMIT_EVENT_BYTES 8388608
@@ -291,27 +353,6 @@
  * Requests under way on one connection.
  */
 #define KMB_LIMIT_INFLIGHT_REQUESTS 4096
-
-/**
- * The version of this C ABI: the number that kmb_abi_version gives. It grows when a function or a
- * layout changes incompatibly, never when one is added.
- */
-#define KMB_ABI_VERSION 1
-
-/**
- * A flag of KmbCallOptions: a read or query may be answered by a member that lags behind.
- */
-#define KMB_CALL_STALE 1
-
-/**
- * The expected offset of an append that may land anywhere.
- */
-#define KMB_ANY_OFFSET UINT64_MAX
-
-/**
- * Bytes of a hash.
- */
-#define KMB_HASH_BYTES 32
 
 /**
  * A client of one database and tenant.
@@ -723,8 +764,8 @@ typedef struct {
 
 /**
  * What kmb_read_into wrote to the buffer: at byte 0 a uint64_t timestamp (nanoseconds since the Unix
- * epoch) for each event, at byte 8 * count a uint32_t length for each event, at byte 12 * count the
- * data, one event after the other.
+ * epoch) for each event, at byte 8 * count a uint32_t length for each event, at byte
+ * KMB_READ_INTO_EVENT_BYTES * count the data, one event after the other.
  */
 typedef struct {
   /**
@@ -863,7 +904,7 @@ typedef struct {
    */
   uint64_t count;
   /**
-   * The first offset of the block that does not fit; UINT64_MAX where all fit.
+   * The first offset of the block that does not fit; KMB_NO_OFFSET where all fit.
    */
   uint64_t first_bad_offset;
   /**
@@ -1313,7 +1354,7 @@ KmbError kmb_queue_fd(KmbQueue *queue, int32_t *fd_out, KmbDetail **detail_out);
  * came in time; CLOSED once the queue is closed.
  *
  * completions_out: room for max_completions (at least 1); what is written there belongs to the
- * caller. timeout_ms: 0 does not wait, UINT64_MAX waits for ever. count_out: receives how many were
+ * caller. timeout_ms: 0 does not wait, KMB_FOREVER waits for ever. count_out: receives how many were
  * written.
  */
 KmbError kmb_queue_poll(KmbQueue *queue,
@@ -1364,8 +1405,8 @@ KmbClient *kmb_client_connect(const char *const *addresses,
                               KmbError *error_out);
 
 /**
- * kmb_client_close with 5 seconds; its result is logged. Returns after the last callback, except
- * from within one. NULL and a second call are harmless.
+ * kmb_client_close with KMB_CLOSE_TIMEOUT_MS; its result is logged. Returns after the last callback,
+ * except from within one. NULL and a second call are harmless.
  */
 void kmb_client_disconnect(KmbClient *client);
 
@@ -2034,7 +2075,7 @@ KmbError kmb_submit_subscribe(KmbClient *client,
  * The next page as soon as anything is there; NULL with OK where nothing came in time. CLOSED after
  * the subscription or its client was closed; any other error ends the subscription too.
  *
- * timeout_ms: 0 does not wait, UINT64_MAX waits for ever. page_out: receives the page; the caller
+ * timeout_ms: 0 does not wait, KMB_FOREVER waits for ever. page_out: receives the page; the caller
  * frees it with kmb_page_free, which lets further bytes be sent.
  */
 KmbError kmb_subscription_next(KmbSubscription *subscription,

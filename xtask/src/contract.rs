@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::c_types;
+
 /// The whole contract.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,8 @@ pub struct Contract {
     pub enums: Vec<Enum>,
     #[serde(rename = "error")]
     pub errors: Vec<ErrorSpec>,
+    #[serde(rename = "constant")]
+    pub constants: Vec<Constant>,
     #[serde(rename = "limit")]
     pub limits: Vec<Limit>,
     #[serde(rename = "option")]
@@ -35,7 +39,7 @@ pub struct Contract {
 pub struct Function {
     pub name: String,
     pub since: String,
-    /// The C declaration.
+    /// The C declaration; [`crate::c_types::signature`] reads it.
     pub signature: String,
     pub doc: String,
 }
@@ -47,7 +51,10 @@ pub struct Layout {
     pub since: String,
     /// Bytes on a 64-bit machine.
     pub size: u64,
-    /// The C fields, in order.
+    /// Whether it is a union: its fields share their place.
+    #[serde(default)]
+    pub union: bool,
+    /// The C fields, in order; [`crate::c_types::placed`] reads them.
     pub fields: Vec<String>,
     pub doc: String,
 }
@@ -102,11 +109,58 @@ pub struct Enum {
     pub doc: String,
     /// Whether SDKs show it; the others exist only on the wire.
     pub public: bool,
-    #[serde(default)]
-    pub c_name: Option<String>,
+    /// What its constants are called in the C ABI; none where C never sees it.
     #[serde(default)]
     pub c_prefix: Option<String>,
+    /// The C type of those.
+    #[serde(default)]
+    pub c_type: Option<String>,
     pub values: Vec<EnumValue>,
+}
+
+/// A number that two sides must agree on and that is no enum, error, limit or option.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constant {
+    pub name: String,
+    pub part: Part,
+    /// u8, u32, u64, size or KmbParamType.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(deserialize_with = "number")]
+    pub value: u64,
+    pub since: String,
+    pub doc: String,
+}
+
+/// Who needs a constant.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Every SDK.
+    Abi,
+    /// Only who speaks the protocol.
+    Protocol,
+}
+
+/// A number, or `2^N - 1`, which TOML cannot say for 64 bits.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    use serde::de::Error;
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::Integer(value) => {
+            u64::try_from(value).map_err(|_| D::Error::custom(format!("{value} is negative")))
+        }
+        toml::Value::String(text) => text
+            .strip_prefix("2^")
+            .and_then(|rest| rest.strip_suffix(" - 1"))
+            .and_then(|bits| bits.parse::<u32>().ok())
+            .filter(|bits| (1..=64).contains(bits))
+            .map(|bits| u64::MAX >> (64 - bits))
+            .ok_or_else(|| {
+                D::Error::custom(format!("{text:?} is neither a number nor \"2^N - 1\""))
+            }),
+        other => Err(D::Error::custom(format!("{other} is no number"))),
+    }
 }
 
 #[derive(Deserialize)]
@@ -173,6 +227,7 @@ impl Contract {
         unique("operation name", self.operations.iter().map(|o| o.name.clone()))?;
         unique("error number", self.errors.iter().map(|e| e.number.to_string()))?;
         unique("error name", self.errors.iter().map(|e| e.name.clone()))?;
+        unique("constant", self.constants.iter().map(|c| c.name.clone()))?;
         unique("limit", self.limits.iter().map(|l| l.name.clone()))?;
         unique("option", self.options.iter().map(|o| o.name.clone()))?;
         for e in &self.enums {
@@ -181,6 +236,7 @@ impl Contract {
                 e.values.iter().map(|v| v.number.to_string()),
             )?;
         }
+        self.check_c()?;
         for error in &self.errors {
             if !["scenario", "c", "fault", "cluster"].contains(&error.proof.as_str()) {
                 return Err(format!("error {}: unknown proof {:?}", error.name, error.proof));
@@ -202,6 +258,44 @@ impl Contract {
             for field in &s.fields {
                 self.check_type(&field.kind)
                     .map_err(|e| format!("{}.{}: {e}", s.name, field.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every constant has a type that holds it, and everything of the C ABI can be read.
+    fn check_c(&self) -> Result<(), String> {
+        for constant in &self.constants {
+            let largest = match constant.kind.as_str() {
+                "u8" => u64::from(u8::MAX),
+                "u32" | "KmbParamType" => u64::from(u32::MAX),
+                "u64" => u64::MAX,
+                // A size_t has 32 bits on small machines.
+                "size" => u64::from(u32::MAX),
+                other => return Err(format!("constant {}: unknown type {other:?}", constant.name)),
+            };
+            if constant.value > largest {
+                return Err(format!(
+                    "constant {}: {} is more than a {} holds",
+                    constant.name, constant.value, constant.kind
+                ));
+            }
+        }
+        for e in &self.enums {
+            if e.c_prefix.is_some() != e.c_type.is_some() {
+                return Err(format!("enum {}: c_prefix and c_type belong together", e.name));
+            }
+        }
+        for function in &self.functions {
+            c_types::signature(function)?;
+        }
+        for layout in &self.layouts {
+            let size = c_types::placed(self, layout)?.size;
+            if size != layout.size {
+                return Err(format!(
+                    "layout {}: its fields take {size} bytes; size says {}",
+                    layout.name, layout.size
+                ));
             }
         }
         Ok(())

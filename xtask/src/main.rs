@@ -2,6 +2,7 @@
 
 mod bench;
 mod c_tests;
+mod c_types;
 mod codegen;
 mod contract;
 mod package;

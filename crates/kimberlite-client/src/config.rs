@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kimberlite_wire::constant::ANY_OFFSET;
 use kimberlite_wire::{AtKind, ClientOptions, Error, limit};
 
 use crate::address::ServerAddress;
@@ -187,14 +188,14 @@ impl ExpectedOffset {
     /// The number on the wire and in C: 2^64 - 1 for any.
     pub const fn number(self) -> u64 {
         match self {
-            ExpectedOffset::Any => u64::MAX,
+            ExpectedOffset::Any => ANY_OFFSET,
             ExpectedOffset::Exact(offset) => offset,
         }
     }
 
     /// The expectation with this number.
     pub const fn from_number(number: u64) -> ExpectedOffset {
-        if number == u64::MAX { ExpectedOffset::Any } else { ExpectedOffset::Exact(number) }
+        if number == ANY_OFFSET { ExpectedOffset::Any } else { ExpectedOffset::Exact(number) }
     }
 }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kimberlite_wire::constant::MAX_TIMEOUT_MS;
 use kimberlite_wire::session::Answer;
 use kimberlite_wire::{ClientOptions, Error, ErrorCode, Request, Response};
 
@@ -17,9 +18,6 @@ use crate::embedded::{Local, LocalPull};
 use crate::process;
 use crate::remote::{Remote, RemoteGranter, RemotePull};
 use crate::stop::Stop;
-
-/// The longest deadline of a call: a day, as the options allow.
-const MAX_TIMEOUT_MS: u64 = 86_400_000;
 
 /// One client's way to its database.
 pub(crate) struct Door {

@@ -38,7 +38,7 @@ pub use kimberlite_wire::block::{BlockView, Hash};
 pub use kimberlite_wire::rows::{RowBatch, ValueRef};
 pub use kimberlite_wire::{
     AppendKey, ClientOptions, Column, DataClass, Error, ErrorCode, EventBatch, Role, StreamInfo,
-    Value, ValueType, VerifyResponse, limit,
+    Value, ValueType, VerifyResponse, constant, limit,
 };
 pub use page::{Event, Page, trim_page_pool};
 pub use pages::Pages;

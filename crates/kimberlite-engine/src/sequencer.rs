@@ -7,6 +7,7 @@
 use std::sync::RwLockReadGuard;
 
 use kimberlite_log::{EntryDraft, EntryKind, RequestRow};
+pub(crate) use kimberlite_wire::constant::ANY_OFFSET;
 use kimberlite_wire::{AppendResponse, Error, ErrorCode, EventBatch, Response, limit};
 
 use crate::catalogue::{Catalogue, stream_not_found, tenant_not_found};
@@ -16,8 +17,6 @@ use crate::producers::{Outcome, Producers};
 use crate::staged::{BlockSink, Staged, StagedStream, StagedTenant};
 use crate::state::Machine;
 
-/// The expected offset of an append that takes any.
-pub(crate) const ANY_OFFSET: u64 = u64::MAX;
 /// A group that has reached this many bytes of blocks takes no more requests.
 const GROUP_BYTES: usize = 8 << 20;
 /// A group that has reached this many requests takes no more.

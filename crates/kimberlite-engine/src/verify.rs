@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kimberlite_wire::block::{BlockView, ChainVerifier};
+use kimberlite_wire::constant::NO_OFFSET;
 use kimberlite_wire::{
     DataClass, Error, ErrorCode, Operation, Response, VerifyRequest, VerifyResponse,
 };
@@ -70,7 +71,7 @@ impl Found {
         VerifyResponse {
             valid: self.first_bad_offset.is_none(),
             count: self.chain.next_offset(),
-            first_bad_offset: self.first_bad_offset.unwrap_or(u64::MAX),
+            first_bad_offset: self.first_bad_offset.unwrap_or(NO_OFFSET),
             head: *self.chain.head(),
             position,
         }

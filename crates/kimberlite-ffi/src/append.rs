@@ -14,9 +14,6 @@ use crate::detail::{KmbDetail, KmbError};
 use crate::queue::KmbQueue;
 use crate::submit::{Outcome, Submission};
 
-/// The expected offset of an append that may land anywhere.
-pub const KMB_ANY_OFFSET: u64 = u64::MAX;
-
 /// What an append gave.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

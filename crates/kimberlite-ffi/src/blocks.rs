@@ -11,11 +11,9 @@ use crate::boundary::{boundary, quietly};
 use crate::call::{self, KmbCallOptions, wait};
 use crate::client::{self, KmbClient};
 use crate::detail::{KmbDetail, KmbError};
+use crate::generated::KMB_HASH_BYTES;
 use crate::queue::KmbQueue;
 use crate::submit::{Outcome, Submission};
-
-/// Bytes of a hash.
-pub const KMB_HASH_BYTES: usize = 32;
 
 /// Raw blocks of one stream, whole and in order, byte for byte as the database stores them.
 ///

@@ -5,10 +5,8 @@ use std::future::Future;
 use kimberlite_client::CallOptions;
 use kimberlite_wire::Error;
 
+use crate::generated::KMB_CALL_STALE;
 use crate::queue;
-
-/// A flag of KmbCallOptions: a read or query may be answered by a member that lags behind.
-pub const KMB_CALL_STALE: u32 = 1;
 
 /// Options of one call. Where a function takes a pointer to them, NULL means all zero. It is read
 /// before the function returns.

@@ -16,6 +16,7 @@ use crate::arguments::{Out, bounded, c_text, null, slice};
 use crate::boundary::{boundary, quietly};
 use crate::call::wait;
 use crate::detail::{KmbDetail, KmbError};
+use crate::generated::{KMB_CLOSE_TIMEOUT_MS, KMB_MAX_TIMEOUT_MS};
 use crate::handle::Table;
 use crate::library;
 use crate::options::{self, KmbOptions};
@@ -30,9 +31,6 @@ use crate::submit::{self, Outcome, Target};
 pub struct KmbClient {
     _private: [u8; 0],
 }
-
-/// How long kmb_client_disconnect waits.
-const DISCONNECT_MS: u64 = 5_000;
 
 static CLIENTS: Table<ClientState> = Table::new(1, "KmbClient");
 
@@ -155,14 +153,9 @@ fn close(client: &Arc<ClientState>, timeout_ms: u64) -> Result<(), Error> {
         close_in_background(client.client.clone(), timeout_ms);
         return Ok(());
     }
-    let deadline = Instant::now() + Duration::from_millis(timeout_ms.min(limit_ms()));
+    let deadline = Instant::now() + Duration::from_millis(timeout_ms.min(KMB_MAX_TIMEOUT_MS));
     let closed = wait(client.close(timeout_ms));
     closed.and(client.await_idle(deadline))
-}
-
-/// The longest wait that a clock can be asked for without overflow: a day, as of any option.
-const fn limit_ms() -> u64 {
-    86_400_000
 }
 
 fn close_in_background(client: Client, timeout_ms: u64) {
@@ -178,13 +171,13 @@ fn close_in_background(client: Client, timeout_ms: u64) {
 pub(crate) fn discard(client: *mut KmbClient) {
     if let Ok(Some(client)) = CLIENTS.remove("client", client) {
         client.refuse();
-        close_in_background(client.client.clone(), DISCONNECT_MS);
+        close_in_background(client.client.clone(), KMB_CLOSE_TIMEOUT_MS);
     }
 }
 
 /// Closes every client within one timeout; the first failure is told.
 pub(crate) fn close_all(timeout_ms: u64) -> Result<(), Error> {
-    let deadline = Instant::now() + Duration::from_millis(timeout_ms.min(limit_ms()));
+    let deadline = Instant::now() + Duration::from_millis(timeout_ms.min(KMB_MAX_TIMEOUT_MS));
     let mut result = Ok(());
     for client in CLIENTS.drain() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -259,8 +252,8 @@ unsafe fn config(
     Ok(config)
 }
 
-/// kmb_client_close with 5 seconds; its result is logged. Returns after the last callback, except
-/// from within one. NULL and a second call are harmless.
+/// kmb_client_close with KMB_CLOSE_TIMEOUT_MS; its result is logged. Returns after the last callback,
+/// except from within one. NULL and a second call are harmless.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmb_client_disconnect(client: *mut KmbClient) {
     quietly(|| {
@@ -268,7 +261,9 @@ pub unsafe extern "C" fn kmb_client_disconnect(client: *mut KmbClient) {
             return;
         }
         let result = CLIENTS.remove("client", client);
-        match result.and_then(|found| found.map_or(Ok(()), |found| close(&found, DISCONNECT_MS))) {
+        match result
+            .and_then(|found| found.map_or(Ok(()), |found| close(&found, KMB_CLOSE_TIMEOUT_MS)))
+        {
             Ok(()) => tracing::debug!("a client was disconnected"),
             Err(e) => tracing::warn!("disconnecting a client: {e}"),
         }

@@ -6,16 +6,11 @@ use std::ffi::{CStr, CString, c_char};
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::boundary::quietly;
+use crate::generated::{KMB_DETAIL_OUTCOME_UNKNOWN, KMB_DETAIL_RETRYABLE};
 
 /// An error's number: `KMB_OK` or one of `KMB_ERR_*`. A newer server may send a number that this
 /// version does not know.
 pub type KmbError = u32;
-
-/// A flag of KmbDetail: a fresh call may succeed later and cannot duplicate.
-pub const KMB_DETAIL_RETRYABLE: u32 = 1;
-/// A flag of KmbDetail: the append was sent, and whether it happened is unknown; kmb_append_with_key
-/// with the detail's key and the same events settles it.
-pub const KMB_DETAIL_OUTCOME_UNKNOWN: u32 = 2;
 
 /// What went wrong in one call.
 ///

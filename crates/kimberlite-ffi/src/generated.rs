@@ -3,6 +3,10 @@
 use crate::detail::KmbError;
 use crate::query::KmbParamType;
 
+/// The version of this C ABI: the number that kmb_abi_version gives. It grows when a function or a
+/// layout changes incompatibly, never when one is added.
+pub const KMB_ABI_VERSION: u32 = 1;
+
 /// Success.
 pub const KMB_OK: KmbError = 0;
 
@@ -203,6 +207,51 @@ pub const KMB_COMPLETION_SUBSCRIPTION_READY: u32 = 69;
 
 /// kmb_submit_close.
 pub const KMB_COMPLETION_CLOSE: u32 = 70;
+
+/// The expected offset of an append that may land anywhere.
+pub const KMB_ANY_OFFSET: u64 = u64::MAX;
+
+/// Instead of an offset where there is none: first_bad_offset of a verification that fits.
+pub const KMB_NO_OFFSET: u64 = u64::MAX;
+
+/// The timeout_ms of a wait without end, for kmb_queue_poll and the next page of a subscription.
+pub const KMB_FOREVER: u64 = u64::MAX;
+
+/// Bytes of a hash.
+pub const KMB_HASH_BYTES: usize = 32;
+
+/// A flag of KmbCallOptions: a read or query may be answered by a member that lags behind.
+pub const KMB_CALL_STALE: u32 = 1;
+
+/// A flag of KmbDetail: a fresh call may succeed later and cannot duplicate.
+pub const KMB_DETAIL_RETRYABLE: u32 = 1;
+
+/// A flag of KmbDetail: the append was sent, and whether it happened is unknown;
+/// kmb_append_with_key with the detail's key and the same events settles it.
+pub const KMB_DETAIL_OUTCOME_UNKNOWN: u32 = 2;
+
+/// A parameter that is text with an explicit length, in value.bytes; for text that may hold a NUL.
+/// A cell never has this type: text cells are KMB_PARAM_STRING.
+pub const KMB_PARAM_TEXT: KmbParamType = 64;
+
+/// A text or bytes cell of KmbCells begins at value >> KMB_CELL_OFFSET_SHIFT in the heap; the bits
+/// below are its length.
+pub const KMB_CELL_OFFSET_SHIFT: u32 = 32;
+
+/// Bytes that kmb_read_into writes for each event before the data: its timestamp and its length.
+pub const KMB_READ_INTO_EVENT_BYTES: usize = 12;
+
+/// How long closing a client waits where nobody says otherwise, kmb_client_disconnect included.
+pub const KMB_CLOSE_TIMEOUT_MS: u64 = 5000;
+
+/// The longest deadline of a call, in milliseconds: a day.
+pub const KMB_MAX_TIMEOUT_MS: u64 = 86400000;
+
+/// The events that an SDK reads at once where nobody says otherwise.
+pub const KMB_READ_EVENTS: u64 = 1000;
+
+/// The events that an SDK's iterators read at a time where nobody says otherwise.
+pub const KMB_PAGE_EVENTS: u64 = 10000;
 
 /// Bytes in one event.
 pub const KMB_LIMIT_EVENT_BYTES: u64 = 8388608;

@@ -46,7 +46,7 @@ mod watch;
 
 pub use append::*;
 pub use blocks::*;
-pub use call::{KMB_CALL_STALE, KmbCallOptions};
+pub use call::KmbCallOptions;
 pub use client::*;
 pub use completion::{KmbCompletion, kmb_completion_free};
 pub use cursor::*;

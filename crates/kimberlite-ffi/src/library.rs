@@ -7,11 +7,8 @@ use kimberlite_client::trim_page_pool;
 
 use crate::boundary::boundary;
 use crate::detail::{KmbDetail, KmbError};
+use crate::generated::KMB_ABI_VERSION;
 use crate::{client, cursor, log, options, pin, queue, reader, subscription, texts};
-
-/// The version of this C ABI: the number that kmb_abi_version gives. It grows when a function or a
-/// layout changes incompatibly, never when one is added.
-pub const KMB_ABI_VERSION: u32 = 1;
 
 /// The version with a NUL behind it.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");

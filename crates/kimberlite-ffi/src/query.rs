@@ -12,7 +12,7 @@ use crate::client::{self, ClientState, KmbClient};
 use crate::detail::{KmbDetail, KmbError};
 use crate::generated::{
     KMB_AT_NOW, KMB_AT_POSITION, KMB_AT_TIMESTAMP, KMB_PARAM_BOOL, KMB_PARAM_BYTES,
-    KMB_PARAM_FLOAT64, KMB_PARAM_INT64, KMB_PARAM_NULL, KMB_PARAM_STRING,
+    KMB_PARAM_FLOAT64, KMB_PARAM_INT64, KMB_PARAM_NULL, KMB_PARAM_STRING, KMB_PARAM_TEXT,
 };
 use crate::query_result::{self, KmbQueryResult};
 use crate::queue::KmbQueue;
@@ -20,10 +20,6 @@ use crate::submit::{Outcome, Submission};
 
 /// The type of a parameter or of a cell: `KMB_PARAM_*`.
 pub type KmbParamType = u32;
-
-/// A parameter that is text with an explicit length, in value.bytes; for text that may hold a NUL.
-/// A cell never has this type: text cells are KMB_PARAM_STRING.
-pub const KMB_PARAM_TEXT: KmbParamType = 64;
 
 /// Bytes of a parameter.
 #[repr(C)]

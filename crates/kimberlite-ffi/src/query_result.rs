@@ -8,6 +8,7 @@ use kimberlite_wire::Error;
 use crate::arguments::{Out, null};
 use crate::boundary::{boundary, quietly};
 use crate::detail::{KmbDetail, KmbError};
+use crate::generated::KMB_CELL_OFFSET_SHIFT;
 use crate::query::KmbParamType;
 
 /// Rows and columns of a query, or one batch of a cursor's.
@@ -116,7 +117,7 @@ impl Table {
             return Err(Error::limit("the size of the result's text and bytes", size, bound));
         }
         self.heap.extend_from_slice(bytes);
-        Ok(start << 32 | bytes.len() as u64)
+        Ok(start << KMB_CELL_OFFSET_SHIFT | bytes.len() as u64)
     }
 
     fn index(&self, row: usize, column: usize) -> Result<usize, Error> {
@@ -139,7 +140,8 @@ impl Table {
 
     fn cell(&self, row: usize, column: usize) -> Result<Cell<'_>, Error> {
         let number = self.values[self.index(row, column)?];
-        let (start, len) = ((number >> 32) as usize, (number & 0xffff_ffff) as usize);
+        let start = (number >> KMB_CELL_OFFSET_SHIFT) as usize;
+        let len = (number & ((1 << KMB_CELL_OFFSET_SHIFT) - 1)) as usize;
         Ok(match self.kind(row, column)? {
             ValueType::Null => Cell::Null,
             ValueType::Int64 => Cell::Int64(number as i64),

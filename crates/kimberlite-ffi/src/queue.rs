@@ -285,7 +285,7 @@ pub unsafe extern "C" fn kmb_queue_fd(
 /// came in time; CLOSED once the queue is closed.
 ///
 /// completions_out: room for max_completions (at least 1); what is written there belongs to the
-/// caller. timeout_ms: 0 does not wait, UINT64_MAX waits for ever. count_out: receives how many were
+/// caller. timeout_ms: 0 does not wait, KMB_FOREVER waits for ever. count_out: receives how many were
 /// written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmb_queue_poll(

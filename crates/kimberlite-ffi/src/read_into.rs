@@ -8,13 +8,11 @@ use crate::boundary::boundary;
 use crate::call::{self, KmbCallOptions, wait};
 use crate::client::{self, KmbClient};
 use crate::detail::{KmbDetail, KmbError};
-
-/// Bytes of an event's timestamp and length in the buffer.
-const COLUMN_BYTES: usize = 12;
+use crate::generated::KMB_READ_INTO_EVENT_BYTES;
 
 /// What kmb_read_into wrote to the buffer: at byte 0 a uint64_t timestamp (nanoseconds since the Unix
-/// epoch) for each event, at byte 8 * count a uint32_t length for each event, at byte 12 * count the
-/// data, one event after the other.
+/// epoch) for each event, at byte 8 * count a uint32_t length for each event, at byte
+/// KMB_READ_INTO_EVENT_BYTES * count the data, one event after the other.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct KmbReadInto {
@@ -36,7 +34,7 @@ pub struct KmbReadInto {
 
 /// How many events of a page, and bytes of their data, fit into a buffer.
 fn fitting(page: &Page, buffer_len: usize) -> Result<(usize, usize), Error> {
-    let needed = |count: usize| COLUMN_BYTES * count + page.ends()[count - 1] as usize;
+    let needed = |count: usize| KMB_READ_INTO_EVENT_BYTES * count + page.ends()[count - 1] as usize;
     // What is needed grows with the count, so the counts that fit come first.
     let (mut fits, mut beyond) = (0, page.count() + 1);
     while beyond - fits > 1 {
@@ -61,7 +59,9 @@ unsafe fn fill(page: &Page, count: usize, data_len: usize, buffer: *mut u8) {
     unsafe {
         buffer.copy_from_nonoverlapping(page.timestamps().as_ptr().cast(), 8 * count);
         buffer.add(8 * count).copy_from_nonoverlapping(page.lens().as_ptr().cast(), 4 * count);
-        buffer.add(12 * count).copy_from_nonoverlapping(page.data().as_ptr(), data_len);
+        buffer
+            .add(KMB_READ_INTO_EVENT_BYTES * count)
+            .copy_from_nonoverlapping(page.data().as_ptr(), data_len);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::boundary::boundary;
 use crate::call::{self, KmbCallOptions, wait};
 use crate::client::{self, ClientState, KmbClient};
 use crate::detail::{KmbDetail, KmbError};
+use crate::generated::KMB_FOREVER;
 use crate::handle::Table;
 use crate::page::{self, KmbPage};
 use crate::queue::{self, KmbQueue};
@@ -35,9 +36,9 @@ pub(crate) struct SubscriptionState {
 }
 
 impl SubscriptionState {
-    /// The next page; `u64::MAX` waits for ever.
+    /// The next page; `KMB_FOREVER` waits for ever.
     async fn next(&self, timeout_ms: u64) -> Result<Option<Page>, Error> {
-        let timeout = (timeout_ms != u64::MAX).then(|| Duration::from_millis(timeout_ms));
+        let timeout = (timeout_ms != KMB_FOREVER).then(|| Duration::from_millis(timeout_ms));
         self.noted(self.subscription.next(timeout).await)
     }
 
@@ -132,7 +133,7 @@ pub unsafe extern "C" fn kmb_submit_subscribe(
 /// The next page as soon as anything is there; NULL with OK where nothing came in time. CLOSED after
 /// the subscription or its client was closed; any other error ends the subscription too.
 ///
-/// timeout_ms: 0 does not wait, UINT64_MAX waits for ever. page_out: receives the page; the caller
+/// timeout_ms: 0 does not wait, KMB_FOREVER waits for ever. page_out: receives the page; the caller
 /// frees it with kmb_page_free, which lets further bytes be sent.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmb_subscription_next(

@@ -20,7 +20,7 @@ use crate::submit::{Outcome, Submission};
 pub struct KmbVerification {
     /// Events that were verified.
     pub count: u64,
-    /// The first offset of the block that does not fit; UINT64_MAX where all fit.
+    /// The first offset of the block that does not fit; KMB_NO_OFFSET where all fit.
     pub first_bad_offset: u64,
     /// The position that the walk reflects.
     pub position: u64,

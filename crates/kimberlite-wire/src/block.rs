@@ -7,14 +7,11 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::events::PackedEvents;
+pub use crate::generated::constant::{BLOCK_HEADER_BYTES, BLOCK_VERSION};
 use crate::generated::{DataClass, ErrorCode, limit};
 
-/// Bytes of a block's header.
-pub const BLOCK_HEADER_BYTES: usize = 128;
 /// The first four bytes of a block.
 pub const BLOCK_MAGIC: [u8; 4] = *b"KMBK";
-/// The version of the block layout that this code writes.
-pub const BLOCK_VERSION: u8 = 1;
 /// Bodies of several events are at most this long; a single event may be larger.
 pub const BLOCK_BODY_BYTES: usize = 256 << 10;
 /// No body is longer: one event of the largest size, its end, and room for a nonce and a tag.

@@ -3,21 +3,17 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::error::Error;
+pub use crate::generated::constant::FRAME_HEADER_BYTES;
 use crate::generated::{FrameKind, limit};
 
-/// Bytes of a frame's header.
-pub const FRAME_HEADER_BYTES: usize = 32;
 /// The first four bytes of every frame; the last of them is the version of the framing.
 pub const FRAME_MAGIC: [u8; 4] = *b"KMB\x01";
 
 /// The bits of a frame's `flags`.
 pub mod flag {
-    /// The last frame of an answer; in a ping: the answer.
-    pub const END: u8 = 1;
-    /// More frames of this answer follow.
-    pub const MORE: u8 = 2;
-    /// The body is an [`ErrorBody`](crate::ErrorBody).
-    pub const ERROR: u8 = 4;
+    pub use crate::generated::constant::{
+        FRAME_END as END, FRAME_ERROR as ERROR, FRAME_MORE as MORE,
+    };
 }
 
 /// What stands in a frame's header beside magic and checksum.

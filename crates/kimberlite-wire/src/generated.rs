@@ -13,6 +13,52 @@ pub const DEFAULT_PORT: u16 = 5432;
 /// The version of the C ABI.
 pub const ABI_VERSION: u32 = 1;
 
+/// The constants of the contract.
+pub mod constant {
+    /// The expected offset of an append that may land anywhere.
+    pub const ANY_OFFSET: u64 = u64::MAX;
+    /// Instead of an offset where there is none: first_bad_offset of a verification that fits.
+    pub const NO_OFFSET: u64 = u64::MAX;
+    /// The timeout_ms of a wait without end, for kmb_queue_poll and the next page of a subscription.
+    pub const FOREVER: u64 = u64::MAX;
+    /// Bytes of a hash.
+    pub const HASH_BYTES: usize = 32;
+    /// A flag of KmbCallOptions: a read or query may be answered by a member that lags behind.
+    pub const CALL_STALE: u32 = 1;
+    /// A flag of KmbDetail: a fresh call may succeed later and cannot duplicate.
+    pub const DETAIL_RETRYABLE: u32 = 1;
+    /// A flag of KmbDetail: the append was sent, and whether it happened is unknown; kmb_append_with_key with the detail's key and the same events settles it.
+    pub const DETAIL_OUTCOME_UNKNOWN: u32 = 2;
+    /// A parameter that is text with an explicit length, in value.bytes; for text that may hold a NUL. A cell never has this type: text cells are KMB_PARAM_STRING.
+    pub const PARAM_TEXT: u32 = 64;
+    /// A text or bytes cell of KmbCells begins at value >> KMB_CELL_OFFSET_SHIFT in the heap; the bits below are its length.
+    pub const CELL_OFFSET_SHIFT: u32 = 32;
+    /// Bytes that kmb_read_into writes for each event before the data: its timestamp and its length.
+    pub const READ_INTO_EVENT_BYTES: usize = 12;
+    /// How long closing a client waits where nobody says otherwise, kmb_client_disconnect included.
+    pub const CLOSE_TIMEOUT_MS: u64 = 5000;
+    /// The longest deadline of a call, in milliseconds: a day.
+    pub const MAX_TIMEOUT_MS: u64 = 86400000;
+    /// The events that an SDK reads at once where nobody says otherwise.
+    pub const READ_EVENTS: u64 = 1000;
+    /// The events that an SDK's iterators read at a time where nobody says otherwise.
+    pub const PAGE_EVENTS: u64 = 10000;
+    /// Bytes of a frame's header.
+    pub const FRAME_HEADER_BYTES: usize = 32;
+    /// A frame's flag END: the last frame of an answer; in a ping: the answer.
+    pub const FRAME_END: u8 = 1;
+    /// A frame's flag MORE: more frames of this answer follow.
+    pub const FRAME_MORE: u8 = 2;
+    /// A frame's flag ERROR: the body is an ErrorBody.
+    pub const FRAME_ERROR: u8 = 4;
+    /// Bytes of a block's header.
+    pub const BLOCK_HEADER_BYTES: usize = 128;
+    /// The version of a block's layout.
+    pub const BLOCK_VERSION: u8 = 1;
+    /// Bytes of the header of a batch of rows.
+    pub const ROW_BATCH_HEADER_BYTES: usize = 16;
+}
+
 /// The limits of the contract.
 pub mod limit {
     /// Bytes in one event.

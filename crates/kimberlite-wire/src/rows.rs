@@ -7,10 +7,8 @@ use bytes::Bytes;
 use crate::codec::{Field, Reader, put_bytes};
 use crate::error::Error;
 use crate::generated::ValueType;
+pub use crate::generated::constant::ROW_BATCH_HEADER_BYTES;
 use crate::value::Value;
-
-/// Bytes of a batch's header.
-pub const ROW_BATCH_HEADER_BYTES: usize = 16;
 
 /// Builds batches without a [`Value`] for every cell.
 #[derive(Debug)]

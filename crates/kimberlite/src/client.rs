@@ -1,5 +1,6 @@
 //! The client without options at every call.
 
+use kimberlite_client::constant::CLOSE_TIMEOUT_MS;
 use kimberlite_client::{
     AppendKey, At, CallOptions, Config, DataClass, Error, EventBatch, ExpectedOffset, FromRow,
     Page, Pages, QueryResult, RowCursor, StreamId, StreamInfo, Subscription, VerifyResponse,
@@ -7,9 +8,6 @@ use kimberlite_client::{
 
 use crate::params::Params;
 use crate::types::{Appended, Offset};
-
-/// How long [`Client::close`] waits, in milliseconds.
-pub(crate) const CLOSE_TIMEOUT_MS: u64 = 5_000;
 
 /// A client of one database and tenant. Clones share everything; it is safe from every thread and
 /// works under any executor. Dropping a call's future cancels the call.

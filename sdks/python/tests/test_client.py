@@ -61,6 +61,16 @@ def test_append_and_read_back(client: Client, stream: StreamId) -> None:
     assert repr(page) == "Page(3 events from offset 0, 18 bytes)"
 
 
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_page_tells_where_it_stands(client: Client, stream: StreamId, size: int) -> None:
+    """A page that ends before its stream tells both ends, and the position that it reflects."""
+    client.append(stream, [b"x" * size] * 3)
+    last = client.append_result(stream, [b"y"])
+    page = client.read(stream, max_events=2)
+    assert (page.end_offset, page.next_offset) == (2, 4)
+    assert page.position == last.position
+
+
 @pytest.mark.parametrize("size", [10, 1000])
 def test_columns_of_a_page(client: Client, stream: StreamId, size: int) -> None:
     """A page's columns are views, which outlive it, whether it was copied or left in place."""

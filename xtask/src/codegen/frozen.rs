@@ -25,7 +25,14 @@ pub fn facts(contract: &Contract) -> BTreeMap<String, String> {
         for v in &e.values {
             fact(format!("enum {} {}", e.name, v.number), v.name.clone());
         }
+        if let (Some(prefix), Some(kind)) = (&e.c_prefix, &e.c_type) {
+            fact(format!("enum {} in C", e.name), format!("{prefix}* {kind}"));
+        }
     }
+    for c in &contract.constants {
+        fact(format!("constant {}", c.name), format!("{} {} {:?}", c.kind, c.value, c.part));
+    }
+    fact("protocol default_port".into(), contract.protocol.default_port.to_string());
     for e in &contract.errors {
         fact(format!("error {}", e.number), format!("{} retryable={}", e.name, e.retryable));
     }
@@ -189,5 +196,35 @@ mod tests {
         assert_eq!(retryable.len(), 1, "{retryable:?}");
         let option = broken_by(|c| c.options[0].name = "other".into());
         assert_eq!(option.len(), 1, "{option:?}");
+    }
+
+    /// A constant keeps its number, its type and its place in the C ABI, an enum its C names.
+    #[test]
+    fn changed_constants_are_refused() {
+        for i in 0..contract().constants.len() {
+            let number = broken_by(|c| c.constants[i].value ^= 1);
+            assert!(number.len() == 1 && number[0].starts_with("constant "), "{number:?}");
+        }
+        let kind = broken_by(|c| c.constants[0].kind = "u32".into());
+        assert_eq!(kind.len(), 1, "{kind:?}");
+        let hidden = broken_by(|c| c.constants[0].part = crate::contract::Part::Protocol);
+        assert_eq!(hidden.len(), 1, "{hidden:?}");
+        let removed = broken_by(|c| {
+            c.constants.remove(0);
+        });
+        assert_eq!(removed.len(), 1, "{removed:?}");
+        let renamed = broken_by(|c| c.enums[0].c_prefix = Some("KMB_OTHER_".into()));
+        assert_eq!(renamed.len(), 1, "{renamed:?}");
+        let port = broken_by(|c| c.protocol.default_port += 1);
+        assert_eq!(port.len(), 1, "{port:?}");
+    }
+
+    /// The baseline that is committed for this version holds all of it, so that none of the changes
+    /// above passes `cargo xtask codegen --check`.
+    #[test]
+    fn the_committed_baseline_is_complete() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let text = std::fs::read_to_string(root.join("spec/abi/0.1")).unwrap();
+        assert_eq!(text, baseline(&facts(&contract())), "run `cargo xtask codegen --freeze`");
     }
 }

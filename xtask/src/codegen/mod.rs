@@ -3,8 +3,9 @@
 //! promised was broken.
 //!
 //! An emitter is a function from the contract to the text of one file; a further language is one
-//! more row in [`outputs`].
+//! more row in [`EMITTERS`]. CONTRIBUTING.md says what such a file holds.
 
+mod c_layouts;
 mod docs;
 mod ffi;
 mod frozen;
@@ -29,16 +30,25 @@ pub struct Output {
 }
 
 fn outputs(root: &Path, contract: &Contract) -> Result<Vec<Output>, String> {
+/// What writes one file: its path, and its text from the contract.
+type Emitter = (&'static str, fn(&Contract) -> Result<String, String>);
+
+const EMITTERS: [Emitter; 6] = [
+    ("crates/kimberlite-wire/src/generated.rs", |c| rustfmt(&rust::emit(c))),
+    ("crates/kimberlite-ffi/src/generated.rs", |c| rustfmt(&ffi::emit(c))),
+    ("crates/kimberlite-ffi/tests/c/layouts.h", c_layouts::emit),
+    ("sdks/python/src/kimberlite/_generated.py", |c| Ok(python::emit(c))),
+    ("sdks/python/src/kimberlite/_abi.py", python_abi::emit),
+    ("test-fixtures/scenarios.schema.json", |c| Ok(scenario::schema::emit(c))),
+];
+
     let output = |path: &str, text: String| Output { path: path.into(), text };
-    let constants = rustfmt(&ffi::emit(contract))?;
-    let mut outputs = vec![
-        output("crates/kimberlite-wire/src/generated.rs", rustfmt(&rust::emit(contract))?),
-        output("crates/kimberlite-ffi/kimberlite-ffi.h", header::emit(root, contract, &constants)?),
-        output("crates/kimberlite-ffi/src/generated.rs", constants),
-        output("sdks/python/src/kimberlite/_generated.py", python::emit(contract)),
-        output("sdks/python/src/kimberlite/_abi.py", python_abi::emit(contract)?),
-        output("test-fixtures/scenarios.schema.json", scenario::schema::emit(contract)),
-    ];
+    let mut outputs = Vec::new();
+    for (path, emit) in EMITTERS {
+        outputs.push(output(path, emit(contract).map_err(|e| format!("{path}: {e}"))?));
+    }
+    let header = header::emit(root, contract, &rustfmt(&ffi::emit(contract))?)?;
+    outputs.push(output("crates/kimberlite-ffi/kimberlite-ffi.h", header));
     outputs.extend(docs::pages(contract).into_iter().map(|(path, text)| output(path, text)));
     for page in regions::pages(root) {
         let name = page.strip_prefix(root).unwrap_or(&page).display().to_string();

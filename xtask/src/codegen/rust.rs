@@ -11,6 +11,7 @@ pub fn emit(contract: &Contract) -> String {
          use crate::codec::{DecodeError, Field, Reader};\nuse crate::error::Error;\nuse crate::value::Value;\n\n",
     );
     protocol(&mut out, contract);
+    constants(&mut out, contract);
     limits(&mut out, contract);
     enums(&mut out, contract);
     errors(&mut out, contract);
@@ -41,6 +42,20 @@ fn protocol(out: &mut String, contract: &Contract) {
          /// The version of the C ABI.\npub const ABI_VERSION: u32 = {};\n\n",
         p.version, p.minimum_version, p.default_port, p.abi_version
     );
+}
+
+fn constants(out: &mut String, contract: &Contract) {
+    out.push_str("/// The constants of the contract.\npub mod constant {\n");
+    for c in &contract.constants {
+        let kind = match c.kind.as_str() {
+            "size" => "usize",
+            "KmbParamType" => "u32",
+            other => other,
+        };
+        let value = if c.value == u64::MAX { "u64::MAX".into() } else { c.value.to_string() };
+        let _ = writeln!(out, "/// {}\npub const {}: {kind} = {value};", c.doc, c.name);
+    }
+    out.push_str("}\n\n");
 }
 
 fn limits(out: &mut String, contract: &Contract) {

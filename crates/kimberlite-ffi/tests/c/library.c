@@ -1,5 +1,6 @@
 /* The library as a whole, its errors, and its options: what needs no database. */
 #include "harness.h"
+#include "layouts.h"
 
 /* Versions are told, and each error has a name, a message and a remedy; an unknown number is UNKNOWN. */
 void test_library(void) {

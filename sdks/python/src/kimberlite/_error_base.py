@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+from kimberlite._abi import UNKNOWN_CODE
+
 
 class AppendKey(NamedTuple):
     """Settles an append whose outcome is unknown.
@@ -23,7 +25,7 @@ class KimberliteError(Exception):
     what to do; it never holds a token, event data or a parameter's value.
     """
 
-    code: int = 15
+    code: int = UNKNOWN_CODE
     """The error's number, the same in every language."""
 
     name: str = "UNKNOWN"

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from kimberlite._abi import ABI_VERSION, PROTOTYPES
+from kimberlite._abi import ABI_VERSION, DETAIL, DETAIL_OUTCOME_UNKNOWN, PROTOTYPES
 from kimberlite._error_base import AppendKey, KimberliteError
 from kimberlite._generated import (
     ERROR_CLASSES,
@@ -26,11 +25,7 @@ from kimberlite._generated import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOREVER: Final = 0xFFFF_FFFF_FFFF_FFFF
-"""A timeout that never passes."""
-
-_DETAIL: Final = struct.Struct("=IIIIQQQQQ")
-_OUTCOME_UNKNOWN: Final = 2
+U64_MAX: Final = 2**64 - 1
 LIBRARY_VARIABLE: Final = "KIMBERLITE_LIBRARY"
 
 string_at = ctypes.string_at
@@ -109,13 +104,13 @@ def error_from_detail(code: int, address: int | None, *, free: bool = True) -> K
     else:
         try:
             (_, flags, retry_after_ms, _, value, producer, sequence, text, text_len) = (
-                _DETAIL.unpack(string_at(address, _DETAIL.size))
+                DETAIL.unpack(string_at(address, DETAIL.size))
             )
             detail = string_at(text, text_len).decode("utf-8", "replace") if text else ""
         finally:
             if free:
                 quick.kmb_detail_free(address)
-        key = AppendKey(producer, sequence) if flags & _OUTCOME_UNKNOWN else None
+        key = AppendKey(producer, sequence) if flags & DETAIL_OUTCOME_UNKNOWN else None
         error = kind(detail, value=value, retry_after_ms=retry_after_ms, append_key=key)
     if kind is UnknownError:
         # A newer library may know more errors: the number and its text still reach the user.
@@ -133,7 +128,7 @@ def u64(value: int, name: str) -> int:
     """A number that fits into 64 bits, which ctypes would otherwise cut silently."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not 0 <= value <= FOREVER:
+    if not 0 <= value <= U64_MAX:
         raise InvalidArgumentError(f"{name} is {value}; it must be from 0 to 2**64 - 1")
     return value
 

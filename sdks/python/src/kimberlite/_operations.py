@@ -14,6 +14,20 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Callable, Final, TypeVar, Union, cast
 
+from kimberlite._abi import (
+    ANY_OFFSET,
+    BLOCKS,
+    CALL_OPTIONS,
+    CALL_STALE,
+    FOREVER,
+    HASH_BYTES,
+    NO_OFFSET,
+    PAGE,
+    STREAM_INFO,
+    STREAM_LIST,
+    TENANT_LIST,
+    VERIFICATION,
+)
 from kimberlite._generated import (
     OPTION_DEFAULTS,
     CorruptionError,
@@ -22,7 +36,7 @@ from kimberlite._generated import (
     InvalidDataClassError,
     LimitExceededError,
 )
-from kimberlite._native import FOREVER, check, quick, string_at, u64, utf8, waiting
+from kimberlite._native import check, quick, string_at, u64, utf8, waiting
 from kimberlite._queues import Completion, Operation, adopted
 from kimberlite.types import (
     AppendKey,
@@ -37,21 +51,10 @@ from kimberlite.types import (
 
 T = TypeVar("T")
 
-ANY_OFFSET: Final = FOREVER
-"""Append wherever the stream ends."""
-
-_CALL_STALE: Final = 1
 _U8_MAX: Final = 255
 # Above this many bytes a copy costs more than what saves it: letting other threads run while the
 # library copies an append's events, or leaving a page's bytes where they are.
 _LARGE_BYTES: Final = 65536
-
-_CALL_OPTIONS: Final = struct.Struct("=QQIIQ")
-_PAGE: Final = struct.Struct("=QQQQQQQQQ")
-_BLOCKS: Final = struct.Struct("=QQQQ")
-_STREAM: Final = struct.Struct("=QQQQQQQB7x32s")
-_LIST: Final = struct.Struct("=QQQ")
-_VERIFICATION: Final = struct.Struct("=QQQB7x32s")
 
 Data = Union[bytes, bytearray, memoryview]
 """What an event is given as."""
@@ -65,8 +68,8 @@ def call_options(
         return None
     if timeout_ms is not None and u64(timeout_ms, "timeout_ms") == 0:
         raise InvalidArgumentError("timeout_ms is 0; give at least 1, or None for the default")
-    flags = _CALL_STALE if stale else 0
-    return _CALL_OPTIONS.pack(timeout_ms or 0, u64(min_position, "min_position"), flags, 0, 0)
+    flags = CALL_STALE if stale else 0
+    return CALL_OPTIONS.pack(timeout_ms or 0, u64(min_position, "min_position"), flags, 0, 0)
 
 
 def _nothing(_completion: Completion) -> None:
@@ -94,9 +97,9 @@ def create_stream(
 
 
 def _decode_streams(completion: Completion) -> list[StreamInfo]:
-    address, count, _ = _LIST.unpack(string_at(completion.result, _LIST.size))
-    raw = string_at(address, count * _STREAM.size) if count else b""
-    return [_stream_info(*row) for row in _STREAM.iter_unpack(raw)]
+    address, count = STREAM_LIST.unpack(string_at(completion.result, STREAM_LIST.size))
+    raw = string_at(address, count * STREAM_INFO.size) if count else b""
+    return [_stream_info(*row) for row in STREAM_INFO.iter_unpack(raw)]
 
 
 def _stream_info(
@@ -173,7 +176,7 @@ def delete_tenant(client: int, tenant_id: int, call: bytes | None) -> Operation[
 
 
 def _decode_tenants(completion: Completion) -> list[int]:
-    address, count, _ = _LIST.unpack(string_at(completion.result, _LIST.size))
+    address, count = TENANT_LIST.unpack(string_at(completion.result, TENANT_LIST.size))
     ids = array("Q")
     if count:
         ids.frombytes(string_at(address, count * 8))
@@ -288,8 +291,8 @@ class _PageMemory:
 
 def _decode_page(completion: Completion) -> Page:
     """A page: a large one stays where it is, a small one is copied, which is quicker."""
-    fields = _PAGE.unpack(string_at(completion.result, _PAGE.size))
-    (count, first, data, data_len, _, lens_at, timestamps_at, next_offset, position) = fields
+    fields = PAGE.unpack(string_at(completion.result, PAGE.size))
+    (count, first, data, data_len, _, lens_at, timestamps_at, _, end_offset, position) = fields
     if data_len < _LARGE_BYTES:
         return _copied_page(completion)
     # Given up first: an interrupt between these lines may leak a page, but never free one twice.
@@ -300,16 +303,15 @@ def _decode_page(completion: Completion) -> Page:
         memory.view(data, data_len),
         memory.view(lens_at, count * 4).cast("I"),
         memory.view(timestamps_at, count * 8).cast("Q"),
-        next_offset,
+        end_offset,
         position,
     )
 
 
 def _copied_page(completion: Completion) -> Page:
     """A page's bytes as Python's own: a subscription's page is freed at once, to let more come."""
-    (count, first, data, data_len, _, lens_at, timestamps_at, next_offset, position) = _PAGE.unpack(
-        string_at(completion.result, _PAGE.size)
-    )
+    fields = PAGE.unpack(string_at(completion.result, PAGE.size))
+    (count, first, data, data_len, _, lens_at, timestamps_at, _, end_offset, position) = fields
     payload = string_at(data, data_len) if data_len else b""
     lens = string_at(lens_at, count * 4) if count else b""
     timestamps = string_at(timestamps_at, count * 8) if count else b""
@@ -318,7 +320,7 @@ def _copied_page(completion: Completion) -> Page:
         payload,
         memoryview(lens).cast("I"),
         memoryview(timestamps).cast("Q"),
-        next_offset,
+        end_offset,
         position,
     )
 
@@ -360,7 +362,7 @@ def read(
 
 
 def _decode_blocks(completion: Completion) -> bytes:
-    address, size, _, _ = _BLOCKS.unpack(string_at(completion.result, _BLOCKS.size))
+    address, size, _, _ = BLOCKS.unpack(string_at(completion.result, BLOCKS.size))
     return string_at(address, size) if size else b""
 
 
@@ -465,9 +467,9 @@ def verify(client: int, stream_id: int, call: bytes | None) -> Operation[Verific
     u64(stream_id, "stream_id")
 
     def decode(completion: Completion) -> Verification:
-        raw = string_at(completion.result, _VERIFICATION.size)
-        count, bad, position, valid, head = _VERIFICATION.unpack(raw)
-        first_bad = None if bad == FOREVER else Offset(bad)
+        raw = string_at(completion.result, VERIFICATION.size)
+        count, bad, position, valid, head = VERIFICATION.unpack(raw)
+        first_bad = None if bad == NO_OFFSET else Offset(bad)
         return Verification(bool(valid), count, first_bad, head, Position(position))
 
     return Operation(
@@ -483,7 +485,7 @@ class ChainWalk:
 
     def __init__(self, tenant_id: int, info: StreamInfo) -> None:
         name = info.name.encode()
-        self._head = ctypes.create_string_buffer(32)
+        self._head = ctypes.create_string_buffer(HASH_BYTES)
         self._next = ctypes.c_uint64(0)
         detail = ctypes.c_void_p()
         code = quick.kmb_genesis_hash(

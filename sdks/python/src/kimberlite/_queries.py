@@ -10,22 +10,27 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Callable, Final, TypeVar
 
+from kimberlite._abi import (
+    CELL_OFFSET_SHIFT,
+    CELLS,
+    PARAM_TEXT,
+    QUERY_PARAM_BOOLEAN,
+    QUERY_PARAM_BYTES,
+    QUERY_PARAM_F64,
+    QUERY_PARAM_I64,
+    QUERY_RESULT,
+)
 from kimberlite._generated import AtKind, InvalidArgumentError, ValueType
-from kimberlite._native import FOREVER, check, quick, string_at, u64, utf8
+from kimberlite._native import U64_MAX, check, quick, string_at, u64, utf8
 from kimberlite._operations import popped
 from kimberlite._queues import Completion, Operation, adopted
 from kimberlite.types import Column, Param, Position, Value
 
 T = TypeVar("T")
 
-_PARAM_TEXT: Final = 64
-_CELLS: Final = struct.Struct("=QQQQQQ")
-_PARAM: Final = struct.Struct("=I4xQQ")
-_PARAM_I64: Final = struct.Struct("=I4xq8x")
-_PARAM_F64: Final = struct.Struct("=I4xd8x")
 _F64: Final = struct.Struct("=d")
 _U64: Final = struct.Struct("=Q")
-_RESULT: Final = struct.Struct("=QQQ")
+_LEN_MASK: Final = (1 << CELL_OFFSET_SHIFT) - 1
 
 RawRows = tuple[tuple[Column, ...], list[tuple[Value, ...]], Position]
 
@@ -61,21 +66,22 @@ def _packed_params(params: Sequence[Param]) -> tuple[bytes, list[bytes]]:
     kept: list[bytes] = []
     for index, value in enumerate(params):
         if value is None:
-            out += _PARAM.pack(ValueType.NULL, 0, 0)
+            out += QUERY_PARAM_I64.pack(ValueType.NULL, 0)
         elif isinstance(value, bool):
-            out += _PARAM.pack(ValueType.BOOL, value, 0)
+            out += QUERY_PARAM_BOOLEAN.pack(ValueType.BOOL, value)
         elif isinstance(value, int):
             if not -(2**63) <= value < 2**63:
                 raise InvalidArgumentError(f"params[{index}] does not fit into 64 bits")
-            out += _PARAM_I64.pack(ValueType.INT64, value)
+            out += QUERY_PARAM_I64.pack(ValueType.INT64, value)
         elif isinstance(value, float):
-            out += _PARAM_F64.pack(ValueType.FLOAT64, value)
+            out += QUERY_PARAM_F64.pack(ValueType.FLOAT64, value)
         elif isinstance(value, (str, bytes, bytearray, memoryview)):
             is_text = isinstance(value, str)
             data = utf8(value, f"params[{index}]") if isinstance(value, str) else bytes(value)
             kept.append(data)
             place = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
-            out += _PARAM.pack(_PARAM_TEXT if is_text else ValueType.BYTES, place, len(data))
+            kind = PARAM_TEXT if is_text else ValueType.BYTES
+            out += QUERY_PARAM_BYTES.pack(kind, place, len(data))
         else:
             raise TypeError(
                 f"params[{index}] is a {type(value).__name__};"
@@ -106,10 +112,10 @@ def _columns(result: int, count: int) -> tuple[Column, ...]:
 
 def _cells(result: int) -> list[tuple[Value, ...]]:
     """Every row, from the packed cells."""
-    raw = ctypes.create_string_buffer(_CELLS.size)
+    raw = ctypes.create_string_buffer(CELLS.size)
     detail = ctypes.c_void_p()
     check(quick.kmb_query_result_cells(result, raw, ctypes.byref(detail)), detail)
-    rows, columns, types_at, values_at, heap_at, heap_len = _CELLS.unpack(raw.raw)
+    rows, columns, types_at, values_at, heap_at, heap_len = CELLS.unpack(raw.raw)
     count = rows * columns
     if not count:
         return [()] * rows
@@ -117,8 +123,10 @@ def _cells(result: int) -> list[tuple[Value, ...]]:
     numbers = array("q")
     numbers.frombytes(string_at(values_at, count * 8))
     heap = string_at(heap_at, heap_len) if heap_len else b""
+    # As a plain number, which compares quicker than a member of an enum.
+    int64 = int(ValueType.INT64)
     values = [
-        number if kind == 0 else _cell(kind, number & FOREVER, heap)
+        number if kind == int64 else _cell(kind, number & U64_MAX, heap)
         for kind, number in zip(kinds, numbers)
     ]
     # The same iterator as often as there are columns cuts the values into rows.
@@ -133,14 +141,14 @@ def _cell(kind: int, number: int, heap: bytes) -> Value:
         return value
     if kind == ValueType.BOOL:
         return bool(number)
-    start = number >> 32
-    data = heap[start : start + (number & 0xFFFF_FFFF)]
+    start = number >> CELL_OFFSET_SHIFT
+    data = heap[start : start + (number & _LEN_MASK)]
     return data.decode() if kind == ValueType.STRING else data
 
 
 def _rows(result: int) -> RawRows:
     """A query result as Python's own values."""
-    _, _, column_count = _RESULT.unpack(string_at(result, _RESULT.size))
+    _, _, column_count = QUERY_RESULT.unpack(string_at(result, QUERY_RESULT.size))
     position = ctypes.c_uint64()
     detail = ctypes.c_void_p()
     code = quick.kmb_query_result_position(result, ctypes.byref(position), ctypes.byref(detail))
@@ -178,7 +186,7 @@ def _submit_query(
     """A submission, and the parameters' bytes, which it reads by their addresses."""
     text = utf8(sql, "sql")
     packed, kept = _packed_params(params)
-    count = len(packed) // _PARAM.size
+    count = len(packed) // QUERY_PARAM_BYTES.size
 
     def submit(queue: int, tag: int, operation: Any, detail: Any) -> int:
         code: int = function(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, Callable, ClassVar, Final, Generic, TypeVar
 
+from kimberlite._abi import COMPLETION_FIELDS
 from kimberlite._error_base import KimberliteError
 from kimberlite._generated import CompletionKind
 from kimberlite._native import check, error_from_detail, quick, waiting
@@ -35,17 +36,7 @@ class Completion(ctypes.Structure):
     value1: int
     value2: int
 
-    _fields_: ClassVar[Any] = (
-        ("operation", ctypes.c_uint64),
-        ("tag", ctypes.c_uint64),
-        ("error", ctypes.c_uint32),
-        ("kind", ctypes.c_uint32),
-        ("result", ctypes.c_uint64),
-        ("detail", ctypes.c_uint64),
-        ("value0", ctypes.c_uint64),
-        ("value1", ctypes.c_uint64),
-        ("value2", ctypes.c_uint64),
-    )
+    _fields_: ClassVar[Any] = COMPLETION_FIELDS
 
     def free(self) -> None:
         """Frees what it still owns; a second time does nothing."""

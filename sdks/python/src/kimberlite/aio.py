@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from kimberlite import _operations as operations
 from kimberlite import _queries as queries
+from kimberlite._abi import CLOSE_TIMEOUT_MS, PAGE_EVENTS, READ_EVENTS
 from kimberlite._feeds import EventFeed, RowFeed, drained
 from kimberlite._generated import AtKind, ClosedError, CorruptionError, DataClass
 from kimberlite._handles import Uncopied
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
 RowT = TypeVar("RowT")
 
-_CLOSE_TIMEOUT_MS = 5000
-_PAGE_EVENTS = 10_000
 _NOW = (int(AtKind.NOW), 0)
 
 
@@ -234,7 +233,7 @@ class AsyncClient(Uncopied):
         self,
         stream_id: StreamId,
         from_offset: int = 0,
-        max_events: int = 1000,
+        max_events: int = READ_EVENTS,
         *,
         max_bytes: int = 0,
         min_position: int = 0,
@@ -260,7 +259,7 @@ class AsyncClient(Uncopied):
         stream_id: StreamId,
         from_offset: int = 0,
         *,
-        page_events: int = _PAGE_EVENTS,
+        page_events: int = PAGE_EVENTS,
         timeout_ms: int | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Every event from an offset to the end of the stream, read page by page."""
@@ -278,7 +277,7 @@ class AsyncClient(Uncopied):
         stream_id: StreamId,
         from_offset: int = 0,
         *,
-        page_events: int = _PAGE_EVENTS,
+        page_events: int = PAGE_EVENTS,
         timeout_ms: int | None = None,
     ) -> AsyncGenerator[Page, None]:
         """Every page from an offset to the end of the stream."""
@@ -448,9 +447,7 @@ class AsyncClient(Uncopied):
         )
         try:
             while blocks := await self._run(
-                operations.read_blocks(
-                    self._handle, stream_id, walk.next_offset, _PAGE_EVENTS, call
-                )
+                operations.read_blocks(self._handle, stream_id, walk.next_offset, PAGE_EVENTS, call)
             ):
                 walk.check(blocks)
         except CorruptionError as error:
@@ -459,7 +456,7 @@ class AsyncClient(Uncopied):
 
     # Closing.
 
-    async def close(self, timeout_ms: int = _CLOSE_TIMEOUT_MS) -> None:
+    async def close(self, timeout_ms: int = CLOSE_TIMEOUT_MS) -> None:
         """Ends every pending call with ClosedError and closes; a second close does nothing.
 
         Raises TimedOutError where the database needs longer; it then goes on by itself.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from kimberlite import _operations as operations
 from kimberlite import _queries as queries
+from kimberlite._abi import CLOSE_TIMEOUT_MS, PAGE_EVENTS, READ_EVENTS
 from kimberlite._feeds import EventFeed, RowFeed, drained
 from kimberlite._generated import AtKind, CorruptionError, DataClass
 from kimberlite._handles import Uncopied
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RowT = TypeVar("RowT")
 
-_CLOSE_TIMEOUT_MS = 5000
-_PAGE_EVENTS = 10_000
 _NOW = (int(AtKind.NOW), 0)
 
 
@@ -213,7 +212,7 @@ class Client(Uncopied):
         self,
         stream_id: StreamId,
         from_offset: int = 0,
-        max_events: int = 1000,
+        max_events: int = READ_EVENTS,
         *,
         max_bytes: int = 0,
         min_position: int = 0,
@@ -239,7 +238,7 @@ class Client(Uncopied):
         stream_id: StreamId,
         from_offset: int = 0,
         *,
-        page_events: int = _PAGE_EVENTS,
+        page_events: int = PAGE_EVENTS,
         timeout_ms: int | None = None,
     ) -> Iterator[Event]:
         """Every event from an offset to the end of the stream, read page by page."""
@@ -253,7 +252,7 @@ class Client(Uncopied):
         stream_id: StreamId,
         from_offset: int = 0,
         *,
-        page_events: int = _PAGE_EVENTS,
+        page_events: int = PAGE_EVENTS,
         timeout_ms: int | None = None,
     ) -> Iterator[Page]:
         """Every page from an offset to the end of the stream."""
@@ -417,9 +416,7 @@ class Client(Uncopied):
         )
         try:
             while blocks := run(
-                operations.read_blocks(
-                    self._handle, stream_id, walk.next_offset, _PAGE_EVENTS, call
-                )
+                operations.read_blocks(self._handle, stream_id, walk.next_offset, PAGE_EVENTS, call)
             ):
                 walk.check(blocks)
         except CorruptionError as error:
@@ -428,7 +425,7 @@ class Client(Uncopied):
 
     # Closing.
 
-    def close(self, timeout_ms: int = _CLOSE_TIMEOUT_MS) -> None:
+    def close(self, timeout_ms: int = CLOSE_TIMEOUT_MS) -> None:
         """Ends every pending call with ClosedError and closes; a second close does nothing.
 
         Raises TimedOutError where the database needs longer; it then goes on by itself.
