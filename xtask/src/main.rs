@@ -7,6 +7,7 @@ mod codegen;
 mod contract;
 mod package;
 mod process;
+mod prove;
 mod python;
 mod quickstart;
 mod scenario;
@@ -73,6 +74,11 @@ enum Command {
         #[arg(long)]
         folder: Option<PathBuf>,
     },
+    /// Breaks real servers and networks under load, and checks that nothing was lost or doubled.
+    Prove {
+        #[command(subcommand)]
+        proof: prove::Proof,
+    },
     /// Builds the reference of the Rust crates.
     Docs,
     /// Renders scenarios for a runner that is called by hand; the embedded door only.
@@ -102,6 +108,7 @@ fn main() -> ExitCode {
             package::make(&root, &packages, &profile).map(|_| ())
         }
         Command::Bench { rounds, write, folder } => bench::run_all(&root, rounds, write, folder),
+        Command::Prove { proof } => prove::run_proof(&root, &proof),
         Command::Docs => test::docs(&root),
         Command::Scenarios { out, file, mutate } => scenario::render_to(&root, &file, &out, mutate),
     };

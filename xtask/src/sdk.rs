@@ -66,8 +66,13 @@ pub fn build_library(root: &Path) -> Result<PathBuf, String> {
 
 /// Builds the server; returns its path.
 pub fn build_server(root: &Path) -> Result<PathBuf, String> {
-    run(&mut cargo(root, ["build", "--profile", PROFILE, "--package", "kimberlite-server"]))?;
-    Ok(target(root).join(PROFILE).join("kimberlite-server"))
+    build_program(root, "kimberlite-server")
+}
+
+/// Builds the program that is called like its package; returns its path.
+pub fn build_program(root: &Path, package: &str) -> Result<PathBuf, String> {
+    run(&mut cargo(root, ["build", "--profile", PROFILE, "--package", package]))?;
+    Ok(target(root).join(PROFILE).join(package))
 }
 
 /// The C library's file name on this platform.

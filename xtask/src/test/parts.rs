@@ -33,6 +33,8 @@ pub enum Part {
     Scenarios,
     /// Scenarios made false: every runner must notice.
     Mutants,
+    /// Kills, cuts and pauses of a real server under load; histories of its clients, judged.
+    Prove,
     /// The packages, installed in a clean place.
     Package,
     /// The quickstart, as a newcomer runs it.
@@ -40,7 +42,7 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Part; 13] = [
+    pub const ALL: [Part; 14] = [
         Part::Fmt,
         Part::Deny,
         Part::Clippy,
@@ -52,6 +54,7 @@ impl Part {
         Part::Python,
         Part::Scenarios,
         Part::Mutants,
+        Part::Prove,
         Part::Package,
         Part::Quickstart,
     ];
@@ -99,6 +102,7 @@ impl Part {
             Part::Python => python::test(root),
             Part::Scenarios => scenarios(root, options, options.mutate),
             Part::Mutants => scenarios(root, options, true),
+            Part::Prove => crate::prove::test(root),
             Part::Package => crate::package::test(root),
             Part::Quickstart => crate::quickstart::run_programs(root),
         }

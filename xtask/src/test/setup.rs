@@ -18,8 +18,14 @@ struct Need {
 }
 
 const COMPILED: &[Part] = &[Part::C, Part::Scenarios, Part::Mutants];
-const PYTHON: &[Part] =
-    &[Part::Python, Part::Scenarios, Part::Mutants, Part::Package, Part::Quickstart];
+const PYTHON: &[Part] = &[
+    Part::Python,
+    Part::Scenarios,
+    Part::Mutants,
+    Part::Prove,
+    Part::Package,
+    Part::Quickstart,
+];
 
 const NEEDS: &[Need] = &[
     Need {
@@ -69,6 +75,12 @@ const NEEDS: &[Need] = &[
         package: "rustc-web cargo-web rust-web-src",
         parts: &[Part::Wasm],
         present: wasm::is_ready,
+    },
+    Need {
+        what: "Go 1.18 or newer, for the judge of histories",
+        package: "golang-go",
+        parts: &[Part::Prove],
+        present: || exists("go"),
     },
     Need {
         what: "Python 3.9 or newer",
