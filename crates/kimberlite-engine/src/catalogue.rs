@@ -74,6 +74,16 @@ impl Catalogue {
         live.map(|(id, _)| *id).collect()
     }
 
+    /// What became of every number that was used, in order.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (u64, &TenantState)> {
+        self.tenants.iter().map(|(id, state)| (*id, state))
+    }
+
+    /// Every stream, audit streams among them.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        self.streams.values()
+    }
+
     /// Any stream, by id, audit streams among them.
     pub(crate) fn stream(&self, stream_id: u64) -> Option<&Arc<Stream>> {
         self.streams.get(&stream_id)
@@ -110,9 +120,14 @@ impl Catalogue {
             created_ns: timestamp_ns,
             created_at: position,
         }));
-        self.add_stream(audit_stream_id, &audit);
+        self.restore_tenant(tenant_id, position, &audit);
+    }
+
+    /// Adds a tenant whose audit stream is there.
+    pub(crate) fn restore_tenant(&mut self, tenant_id: u64, position: u64, audit: &Arc<Stream>) {
+        self.add_stream(audit.identity.stream_id, audit);
         let (by_name, by_id) = (HashMap::new(), BTreeMap::new());
-        let tenant = Tenant { created_at: position, audit, by_name, by_id };
+        let tenant = Tenant { created_at: position, audit: audit.clone(), by_name, by_id };
         self.tenants.insert(tenant_id, TenantState::Live(tenant));
     }
 
@@ -130,15 +145,28 @@ impl Catalogue {
     /// CORRUPTION where the tenant does not exist: the sequencer logs no such decision.
     pub(crate) fn create_stream(&mut self, identity: StreamIdentity) -> Result<(), Error> {
         let (tenant_id, stream_id) = (identity.tenant_id, identity.stream_id);
+        if self.restore_stream(&Arc::new(Stream::new(identity))) {
+            return Ok(());
+        }
+        let detail = format!("the log creates stream {stream_id} in no tenant ({tenant_id})");
+        Err(Error::new(ErrorCode::Corruption, detail))
+    }
+
+    /// Adds a stream that is there; `false` where its tenant does not exist.
+    pub(crate) fn restore_stream(&mut self, stream: &Arc<Stream>) -> bool {
+        let (tenant_id, stream_id) = (stream.identity.tenant_id, stream.identity.stream_id);
         let Some(TenantState::Live(tenant)) = self.tenants.get_mut(&tenant_id) else {
-            let detail = format!("the log creates stream {stream_id} in no tenant ({tenant_id})");
-            return Err(Error::new(ErrorCode::Corruption, detail));
+            return false;
         };
-        let stream = Arc::new(Stream::new(identity));
         tenant.by_name.insert(names::fold(&stream.identity.name), stream.clone());
         tenant.by_id.insert(stream_id, stream.clone());
-        self.add_stream(stream_id, &stream);
-        Ok(())
+        self.add_stream(stream_id, stream);
+        true
+    }
+
+    /// The largest id that was given may be that of a stream that is gone.
+    pub(crate) fn restore_last_stream_id(&mut self, last_stream_id: u64) {
+        self.last_stream_id = self.last_stream_id.max(last_stream_id);
     }
 
     fn add_stream(&mut self, stream_id: u64, stream: &Arc<Stream>) {

@@ -15,10 +15,6 @@ impl<T: Copy> Chunked<T> {
         Chunked { chunks: Vec::new(), len: 0 }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     pub(crate) fn push(&mut self, element: T) {
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(element),
@@ -61,7 +57,7 @@ mod tests {
             let mut list = Chunked::new();
             let plain: Vec<usize> = (0..len).map(|i| i / 3).collect();
             plain.iter().for_each(|element| list.push(*element));
-            assert_eq!(list.len(), len);
+            assert_eq!(list.len, len);
             assert_eq!(list.last(), plain.last().copied());
             assert_eq!(list.get(len), None);
             for bound in [0, 1, len / 6, len / 3, len] {

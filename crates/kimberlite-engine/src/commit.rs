@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kimberlite_log::{ENTRY_HEADER_BYTES, EntryDraft, EntryPlace, LogWriter, REQUEST_ROW_BYTES};
+use kimberlite_log::{
+    ENTRY_HEADER_BYTES, EntryDraft, EntryPlace, LogWriter, REQUEST_ROW_BYTES, StateMachine,
+};
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::audit::Audit;
@@ -98,7 +100,9 @@ impl Committer {
         while !waiting.is_empty() {
             self.commit_some(&mut waiting);
         }
-        self.writer.close().inspect_err(|error| {
+        // A machine that lacks what was committed would make a false state.
+        let machine = self.broken.is_none().then_some(&self.machine as &dyn StateMachine);
+        self.writer.close_with_state(machine).inspect_err(|error| {
             tracing::warn!(%error, "the log was not closed cleanly");
         })
     }

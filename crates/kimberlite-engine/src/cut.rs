@@ -1,16 +1,18 @@
 //! One consistent view of a tenant's streams, as SQL sees it: what was visible at a position.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use kimberlite_log::BlockPlace;
 use kimberlite_wire::block::BLOCK_HEADER_BYTES;
 use kimberlite_wire::{DataClass, Error, ErrorCode, StreamInfo};
 
-use crate::loader::{Loader, gather, gather_back};
+use crate::loader::Loader;
+use crate::places::Near;
 use crate::sql::{Cut, EventTable};
 use crate::state::Applied;
-use crate::stream::{BlockPlace, Stream, header_at};
+use crate::stream::{Stream, header_at};
+use crate::waiters::lock;
 
 /// A tenant's streams at a position.
 pub(crate) struct TenantCut {
@@ -23,17 +25,21 @@ pub(crate) struct TenantCut {
 }
 
 impl TenantCut {
-    fn table(&self, stream: &Arc<Stream>) -> Option<Arc<dyn EventTable>> {
+    fn table(&self, stream: &Arc<Stream>) -> Result<Option<Arc<dyn EventTable>>, Error> {
         if stream.identity.created_at > self.position {
-            return None;
+            return Ok(None);
         }
-        let (blocks, count) = {
-            let blocks = stream.blocks();
-            let visible = blocks.count_at(self.position);
-            (visible, blocks.next_offset_of(visible))
-        };
+        let count = stream.end_at(self.loader.index(), self.position)?;
         let (stream, loader) = (stream.clone(), self.loader.clone());
-        Some(Arc::new(StreamTable { stream, loader, blocks, count }))
+        Ok(Some(Arc::new(StreamTable { stream, loader, count, near: Mutex::new(None) })))
+    }
+
+    fn info(&self, stream: &Stream) -> Result<StreamInfo, Error> {
+        let (mut info, last) = stream.info_at(self.loader.index(), self.position)?;
+        if let Some(last) = last {
+            info.head = self.head(&last)?;
+        }
+        Ok(info)
     }
 
     fn head(&self, last: &BlockPlace) -> Result<[u8; 32], Error> {
@@ -43,37 +49,27 @@ impl TenantCut {
 }
 
 impl Cut for TenantCut {
-    fn stream(&self, name: &str) -> Option<Arc<dyn EventTable>> {
-        let stream = self.applied.catalogue().tenant(self.tenant_id)?.by_name(name)?.clone();
-        self.table(&stream)
+    fn stream(&self, name: &str) -> Result<Option<Arc<dyn EventTable>>, Error> {
+        let find = || self.applied.catalogue().tenant(self.tenant_id)?.by_name(name).cloned();
+        find().map_or(Ok(None), |stream| self.table(&stream))
     }
 
-    fn streams(&self) -> Vec<StreamInfo> {
+    fn streams(&self) -> Result<Vec<StreamInfo>, Error> {
         let streams: Vec<Arc<Stream>> = {
             let catalogue = self.applied.catalogue();
             let tenant = catalogue.tenant(self.tenant_id);
             tenant.map_or_else(Vec::new, |tenant| tenant.streams_after(0).cloned().collect())
         };
         let visible = streams.iter().filter(|s| s.identity.created_at <= self.position);
-        let info = |stream: &Arc<Stream>| {
-            let (mut info, last) = stream.info_at(self.position);
-            if let Some(last) = last {
-                info.head = self.head(&last).unwrap_or_else(|error| {
-                    tracing::error!(%error, "a block's header could not be read");
-                    [0; 32]
-                });
-            }
-            info
-        };
-        visible.map(info).collect()
+        visible.map(|stream| self.info(stream)).collect()
     }
 
-    fn audit(&self) -> Option<Arc<dyn EventTable>> {
+    fn audit(&self) -> Result<Option<Arc<dyn EventTable>>, Error> {
         if !self.sees_audit {
-            return None;
+            return Ok(None);
         }
-        let audit = self.applied.catalogue().tenant(self.tenant_id)?.audit.clone();
-        self.table(&audit)
+        let find = || Some(self.applied.catalogue().tenant(self.tenant_id)?.audit.clone());
+        find().map_or(Ok(None), |audit| self.table(&audit))
     }
 }
 
@@ -81,8 +77,8 @@ impl Cut for TenantCut {
 struct StreamTable {
     stream: Arc<Stream>,
     loader: Loader,
-    blocks: usize,
     count: u64,
+    near: Mutex<Near>,
 }
 
 impl EventTable for StreamTable {
@@ -98,43 +94,23 @@ impl EventTable for StreamTable {
         self.count
     }
 
-    fn first_id_at_or_after(&self, timestamp_ns: u64) -> u64 {
-        let blocks = self.stream.blocks();
-        let at = blocks.places.partition_point(|place| place.timestamp_ns < timestamp_ns);
-        match blocks.places.get(at) {
-            Some(place) if at < self.blocks => place.first_offset,
-            _ => self.count,
-        }
+    fn first_id_at_or_after(&self, timestamp_ns: u64) -> Result<u64, Error> {
+        self.stream.first_at_or_after(self.loader.index(), timestamp_ns, self.count)
     }
 
-    fn block_of(&self, id: u64) -> usize {
-        self.stream.blocks().block_of(id)
-    }
-
-    fn block_count(&self) -> usize {
-        self.blocks
-    }
-
-    fn load(
-        &self,
-        first_block: usize,
-        max_bytes: usize,
-        backwards: bool,
-    ) -> Result<(Bytes, Range<usize>), Error> {
+    fn load(&self, id: u64, max_bytes: usize, backwards: bool) -> Result<(Bytes, usize), Error> {
         self.stream.check_alive()?;
-        if first_block >= self.blocks {
-            let detail = format!("block {first_block} of {} was asked for", self.blocks);
+        if id >= self.count {
+            let detail = format!("event {id} of {} was asked for", self.count);
             return Err(Error::new(ErrorCode::Internal, detail));
         }
-        let (places, range) = if backwards {
-            let places = gather_back(&self.stream, 0..first_block + 1, max_bytes);
-            let range = first_block + 1 - places.len()..first_block + 1;
-            (places, range)
+        let (stream, mut near) = (&self.stream, lock(&self.near).clone());
+        let places = if backwards {
+            self.loader.gather_back(stream, &mut near, id, max_bytes)?
         } else {
-            let places = gather(&self.stream, first_block..self.blocks, max_bytes);
-            let range = first_block..first_block + places.len();
-            (places, range)
+            self.loader.gather(stream, &mut near, id..self.count, max_bytes)?
         };
-        Ok((self.loader.load(&places)?, range))
+        *lock(&self.near) = near;
+        Ok((self.loader.load(&places)?, places.len()))
     }
 }

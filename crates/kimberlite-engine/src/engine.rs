@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kimberlite_log::{Disk, FsDisk, LogOptions, LogReader, LogWriter, MemoryDisk};
+use kimberlite_log::{
+    Database, Disk, FsDisk, LogOptions, LogReader, LogWriter, MemoryDisk, StateMachine,
+};
 use kimberlite_wire::{Error, ErrorCode, Request, Role};
 
 use crate::answer::{Answer, BoxFuture};
@@ -21,7 +23,7 @@ use crate::pool::{Pool, join, panic_text};
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::sql::QueryMemory;
-use crate::state::{Applied, Entry, Machine};
+use crate::state::{Applied, Machine};
 use crate::stats::{CommitStats, Load};
 use crate::wait::block_on;
 use crate::waiters::lock;
@@ -236,30 +238,34 @@ fn ready(outcome: Outcome) -> BoxFuture<'static, Outcome> {
     Box::pin(std::future::ready(outcome))
 }
 
-/// Reads the log from its start into the applied state.
+/// What the log does for this engine beside its commits.
+struct Kept(Arc<Applied>);
+
+impl Database for Kept {
+    fn machine(&self) -> Box<dyn StateMachine + Send> {
+        Box::new(Machine::new(Arc::new(Applied::new())))
+    }
+
+    fn covered(&self, segment: u64) {
+        self.0.forget_places(segment);
+    }
+}
+
+/// Brings the applied state to where the log is: from its newest state on, or from its start.
 fn recover(options: &EngineOptions) -> Result<(Machine, LogWriter, LogReader), Error> {
     let disk: Arc<dyn Disk> = match &options.storage {
         Storage::Folder(path) => Arc::new(FsDisk::new(path)),
         Storage::Memory => Arc::new(MemoryDisk::new()),
         Storage::Disk(disk) => disk.clone(),
     };
-    let log_options = LogOptions { segment_bytes: options.segment_bytes, ..LogOptions::default() };
+    let log_options = LogOptions {
+        segment_bytes: options.segment_bytes,
+        index_cache_bytes: usize::try_from(options.index_cache_bytes).unwrap_or(usize::MAX),
+        ..LogOptions::default()
+    };
     let mut machine = Machine::new(Arc::new(Applied::new()));
-    let (writer, log) = kimberlite_log::open(disk, log_options, &mut |view, place| {
-        let header = view.header();
-        machine.apply(Entry {
-            kind: header.kind,
-            index: header.index,
-            epoch: header.epoch,
-            ordinal: header.ordinal,
-            timestamp_ns: header.timestamp_ns,
-            rows: view.rows(),
-            command: view.command(),
-            blocks: view.blocks(),
-            segment: place.segment,
-            blocks_start: place.position + view.blocks_position() as u64,
-        })
-    })?;
+    let kept = Arc::new(Kept(machine.applied.clone()));
+    let (writer, log) = kimberlite_log::open_database(disk, log_options, &mut machine, kept)?;
     machine.publish(writer.next_index().saturating_sub(1));
     Ok((machine, writer, log))
 }

@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kimberlite_log::LogReader;
+use kimberlite_log::{BlockPlace, LogIndex, LogReader};
 use kimberlite_wire::Error;
 
 use crate::buffers::Buffers;
-use crate::stream::{BlockPlace, Stream};
+use crate::places::Near;
+use crate::stream::Stream;
 
 /// Blocks that lie no further apart than this are read by one call: copying the gap away is cheaper
 /// than another call.
@@ -24,6 +25,11 @@ pub(crate) struct Loader {
 impl Loader {
     pub(crate) fn new(log: LogReader) -> Loader {
         Loader { log, buffers: Arc::default() }
+    }
+
+    /// Where blocks lie that are told of nowhere else.
+    pub(crate) fn index(&self) -> &LogIndex {
+        self.log.index()
     }
 
     /// The blocks of a list, whole and together.
@@ -87,8 +93,9 @@ fn dense_run(places: &[BlockPlace], room: usize) -> (usize, usize) {
 pub(crate) struct BlockCursor {
     stream: Arc<Stream>,
     loader: Loader,
-    /// The block under way.
-    next: usize,
+    near: Near,
+    /// An offset of the block under way.
+    next: u64,
     /// How many of its bytes were given out.
     given: usize,
 }
@@ -101,24 +108,30 @@ pub(crate) struct Chunk {
 }
 
 impl BlockCursor {
-    pub(crate) fn new(stream: Arc<Stream>, loader: Loader, first_block: usize) -> BlockCursor {
-        BlockCursor { stream, loader, next: first_block, given: 0 }
+    pub(crate) fn new(stream: Arc<Stream>, loader: Loader, from_offset: u64) -> BlockCursor {
+        BlockCursor { stream, loader, near: None, next: from_offset, given: 0 }
     }
 
     pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 
-    /// Whether there is something left to give out before block `end`.
-    pub(crate) fn is_before(&self, end: usize) -> bool {
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.loader
+    }
+
+    /// Whether there is something left to give out before the offset `end`.
+    pub(crate) fn is_before(&self, end: u64) -> bool {
         self.next < end
     }
 
-    /// The next bytes, at most `max_bytes`, of the blocks before `end`; none where there are none.
-    pub(crate) fn next(&mut self, end: usize, max_bytes: usize) -> Result<Option<Chunk>, Error> {
+    /// The next bytes, at most `max_bytes`, of the blocks that begin before the offset `end`; none
+    /// where there are none.
+    pub(crate) fn next(&mut self, end: u64, max_bytes: usize) -> Result<Option<Chunk>, Error> {
         let max_bytes = max_bytes.max(1);
         // The lock is not held while the disk is read.
-        let places = gather(&self.stream, self.next..end, max_bytes);
+        let range = self.next..end;
+        let places = self.loader.gather(&self.stream, &mut self.near, range, max_bytes)?;
         let (Some(first), Some(last)) = (places.first(), places.last()) else {
             return Ok(None);
         };
@@ -127,47 +140,60 @@ impl BlockCursor {
             let part_end = first.len().min(self.given + max_bytes);
             let bytes = self.loader.load_part(first, self.given..part_end)?;
             let whole = part_end == first.len();
-            self.next += usize::from(whole);
+            self.next = if whole { first.end_offset() } else { first_offset };
             self.given = if whole { 0 } else { part_end };
             return Ok(Some(Chunk { bytes, first_offset, end_offset: first.end_offset() }));
         }
         let end_offset = last.end_offset();
         let bytes = self.loader.load(&places)?;
-        self.next += places.len();
+        self.next = end_offset;
         Ok(Some(Chunk { bytes, first_offset, end_offset }))
     }
 }
 
-/// The first blocks of a range that fit into `max_bytes`, at least one where the range has any.
-pub(crate) fn gather(stream: &Stream, range: Range<usize>, max_bytes: usize) -> Vec<BlockPlace> {
-    let blocks = stream.blocks();
-    let mut bytes = 0;
-    let places = blocks.places.iter_from(range.start).take(range.len());
-    let fits = places.take_while(|place| {
-        let is_first = bytes == 0;
-        bytes += place.len();
-        is_first || bytes <= max_bytes
-    });
-    fits.collect()
-}
-
-/// The last blocks of a range that fit into `max_bytes`, in ascending order, at least one where the
-/// range has any.
-pub(crate) fn gather_back(
-    stream: &Stream,
-    range: Range<usize>,
-    max_bytes: usize,
-) -> Vec<BlockPlace> {
-    let blocks = stream.blocks();
-    let mut bytes = 0;
-    let mut places = Vec::new();
-    for place in range.rev().filter_map(|at| blocks.places.get(at)) {
-        bytes += place.len();
-        if !places.is_empty() && bytes > max_bytes {
-            break;
-        }
-        places.push(place);
+impl Loader {
+    /// The first blocks that hold offsets of a range and fit into `max_bytes`, at least one where
+    /// the range has any.
+    pub(crate) fn gather(
+        &self,
+        stream: &Stream,
+        near: &mut Near,
+        offsets: Range<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<BlockPlace>, Error> {
+        let mut bytes = 0;
+        let mut places = Vec::new();
+        stream.walk(self.index(), near, offsets.start, offsets.end, |place| {
+            bytes += place.len();
+            let fits = places.is_empty() || bytes <= max_bytes;
+            if fits {
+                places.push(*place);
+            }
+            fits && bytes < max_bytes
+        })?;
+        Ok(places)
     }
-    places.reverse();
-    places
+
+    /// The block that holds an offset and those before it that fit into `max_bytes`, in ascending
+    /// order, at least one.
+    pub(crate) fn gather_back(
+        &self,
+        stream: &Stream,
+        near: &mut Near,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<BlockPlace>, Error> {
+        let mut bytes = 0;
+        let mut places = Vec::new();
+        stream.walk_back(self.index(), near, offset, |place| {
+            bytes += place.len();
+            let fits = places.is_empty() || bytes <= max_bytes;
+            if fits {
+                places.push(*place);
+            }
+            fits && bytes < max_bytes
+        })?;
+        places.reverse();
+        Ok(places)
+    }
 }

@@ -44,6 +44,9 @@ pub struct EngineOptions {
     /// For how long, in milliseconds, one audit record covers what a principal repeats: reads of
     /// one stream, or one statement.
     pub audit_window_ms: u64,
+    /// How much memory the parts of the index that were used last may take, in bytes. What the
+    /// newest segments hold is indexed in memory beside it.
+    pub index_cache_bytes: u64,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -60,6 +63,7 @@ impl Default for EngineOptions {
             query_rows: 10_000_000,
             query_threads: 2,
             audit_window_ms: 60_000,
+            index_cache_bytes: 16 << 20,
             clock: Arc::new(SystemClock),
         }
     }

@@ -41,6 +41,11 @@ impl Producer {
         self.outcomes.get(at).map(|(_, outcome)| outcome)
     }
 
+    /// Every outcome that is remembered, by sequence number.
+    pub(crate) fn all_outcomes(&self) -> &VecDeque<(u64, Outcome)> {
+        &self.outcomes
+    }
+
     /// How many outcomes are forgotten once it knows every one below `sequence`.
     pub(crate) fn outcomes_below(&self, sequence: u64) -> usize {
         self.outcomes.partition_point(|(seq, _)| *seq < sequence)
@@ -74,6 +79,34 @@ impl Producers {
     /// The largest id that was given.
     pub(crate) fn last_id(&self) -> u64 {
         self.last_id
+    }
+
+    /// None of those up to this id.
+    pub(crate) fn after(last_id: u64) -> Producers {
+        Producers { last_id, ..Producers::default() }
+    }
+
+    /// Every producer, by id.
+    pub(crate) fn sorted(&self) -> Vec<(u64, &Producer)> {
+        let mut sorted: Vec<_> = self.producers.iter().map(|(id, p)| (*id, p)).collect();
+        sorted.sort_unstable_by_key(|(id, _)| *id);
+        sorted
+    }
+
+    /// Adds a producer as it was, with the outcomes that it does not know yet.
+    pub(crate) fn restore(
+        &mut self,
+        id: u64,
+        tenant_id: u64,
+        principal: String,
+        (acked_below, last_used_ns): (u64, u64),
+        outcomes: VecDeque<(u64, Outcome)>,
+    ) {
+        self.open(id, tenant_id, principal, last_used_ns);
+        self.outcomes += outcomes.len();
+        if let Some(producer) = self.producers.get_mut(&id) {
+            (producer.acked_below, producer.outcomes) = (acked_below, outcomes);
+        }
     }
 
     pub(crate) fn open(&mut self, id: u64, tenant_id: u64, principal: String, timestamp_ns: u64) {

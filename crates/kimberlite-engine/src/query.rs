@@ -115,7 +115,7 @@ async fn position_at(
         };
         deadline.bound("passing the time of the cut", passed).await?;
     }
-    Ok(core.applied.position_at(timestamp_ns))
+    core.applied.position_at(core.loader.index(), timestamp_ns)
 }
 
 /// A query on its thread.

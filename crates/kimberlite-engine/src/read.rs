@@ -1,6 +1,5 @@
 //! Reading events by offset, and what is told about streams and tenants.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -15,16 +14,15 @@ use crate::audit_record::Access;
 use crate::authority;
 use crate::catalogue::name_not_found;
 use crate::core::{Core, Outcome};
-use crate::loader::BlockCursor;
+use crate::loader::{BlockCursor, Loader};
 use crate::session::Session;
 use crate::state::Applied;
-use crate::stream::{Blocks, Stream};
+use crate::stream::Stream;
 use crate::wait::Deadline;
 
 /// What one read gives.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
-    blocks: Range<usize>,
     /// The stream's next offset.
     next_offset: u64,
     /// The offset after the last event of the blocks.
@@ -45,8 +43,9 @@ pub(crate) async fn read(
     let stream = core.stream(&session, request.stream_id)?;
     // The position first: the blocks are at least as new.
     let position = core.applied.position();
-    let plan = plan(&stream, position, &request)?;
-    if stream.identity.data_class == DataClass::Phi && !plan.blocks.is_empty() {
+    let plan = plan(&stream, &core.loader, position, &request)?;
+    let is_empty = plan.end_offset <= request.from_offset;
+    if stream.identity.data_class == DataClass::Phi && !is_empty {
         let end = plan.end_offset.min(request.from_offset.saturating_add(request.max_events));
         let access = access(&stream, "read", request.from_offset, Some(end));
         let ticket = core.audit.access(&session, &access);
@@ -54,9 +53,9 @@ pub(crate) async fn read(
         ticket.add(request.from_offset, end);
     }
     let body = Response::Read(ReadResponse { next_offset: plan.next_offset, position });
-    let cursor = BlockCursor::new(stream, core.loader.clone(), plan.blocks.start);
+    let cursor = BlockCursor::new(stream, core.loader.clone(), request.from_offset);
     let applied = core.applied.clone();
-    Ok(Answer::streaming(body, Box::new(BlockStream { cursor, end: plan.blocks.end, applied })))
+    Ok(Answer::streaming(body, Box::new(BlockStream { cursor, end: plan.end_offset, applied })))
 }
 
 /// What the audit is told of an access to a stream.
@@ -88,50 +87,36 @@ pub(crate) fn check_offset(stream: &Stream, offset: u64, next_offset: u64) -> Re
     Err(Error::new(ErrorCode::OffsetOutOfRange, detail).with_value(next_offset))
 }
 
-fn plan(stream: &Stream, position: u64, request: &ReadRequest) -> Result<Plan, Error> {
-    let blocks = stream.blocks();
-    let count = blocks.count_at(position);
-    let next_offset = blocks.next_offset_of(count);
+fn plan(
+    stream: &Stream,
+    loader: &Loader,
+    position: u64,
+    request: &ReadRequest,
+) -> Result<Plan, Error> {
+    let next_offset = stream.end_at(loader.index(), position)?;
     check_offset(stream, request.from_offset, next_offset)?;
     let max_bytes = match request.max_bytes {
         0 => limit::READ_BYTES,
         bytes => bytes.min(limit::READ_BYTES),
     };
-    let first = blocks.block_of(request.from_offset).min(count);
-    let range = first..count;
-    let (end, end_offset) =
-        cover(&blocks, range, request.from_offset, request.max_events, max_bytes);
-    Ok(Plan { blocks: first..end, next_offset, end_offset })
-}
-
-/// How far blocks must be read to hold as many events, or as many bytes of them, as are wanted.
-fn cover(
-    blocks: &Blocks,
-    range: Range<usize>,
-    from_offset: u64,
-    max_events: u64,
-    max_bytes: u64,
-) -> (usize, u64) {
-    let last_offset = from_offset.saturating_add(max_events);
-    let (mut end, mut end_offset) = (range.start, from_offset);
-    let mut bytes = 0u64;
-    for place in blocks.places.iter_from(range.start).take(range.len()) {
+    let from_offset = request.from_offset;
+    let last_offset = from_offset.saturating_add(request.max_events);
+    let (mut end_offset, mut bytes) = (from_offset, 0u64);
+    // How far blocks must be read to hold as many events, or as many bytes of them, as are wanted.
+    stream.walk(loader.index(), &mut None, from_offset, next_offset, |place| {
         // What lies before the first event wanted is not counted; it is taken to be average.
         let wanted = place.end_offset() - place.first_offset.max(from_offset);
         bytes += place.data_bytes() * wanted / u64::from(place.count);
-        end += 1;
         end_offset = place.end_offset();
-        if end_offset >= last_offset || bytes >= max_bytes {
-            break;
-        }
-    }
-    (end, end_offset)
+        end_offset < last_offset && bytes < max_bytes
+    })?;
+    Ok(Plan { next_offset, end_offset })
 }
 
 /// The blocks of one read.
 struct BlockStream {
     cursor: BlockCursor,
-    end: usize,
+    end: u64,
     applied: Arc<Applied>,
 }
 

@@ -1,26 +1,29 @@
 //! The applied state, and how an entry of the log changes it: the same at recovery as while the
 //! database runs.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use kimberlite_log::{EntryKind, RequestRow};
+use kimberlite_log::{EntryKind, LogIndex, RequestRow, Sequence};
 use kimberlite_wire::block::BLOCK_HEADER_BYTES;
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::catalogue::Catalogue;
-use crate::chunked::Chunked;
 use crate::command::Command;
 use crate::producers::Producers;
+use crate::runs::Timeline;
 use crate::stream::{Stream, StreamIdentity, header_at};
-use crate::waiters::Waiters;
+use crate::waiters::{Waiters, lock};
 
 /// What every thread may look at.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    catalogue: RwLock<Catalogue>,
-    /// The timestamp of each entry; entry `i` is at `i - 1`.
-    timestamps: RwLock<Chunked<u64>>,
+    pub(crate) catalogue: RwLock<Catalogue>,
+    /// The times of the newest entries.
+    pub(crate) timeline: RwLock<Timeline>,
+    /// By segment, the streams that keep in memory where their blocks in it lie.
+    pub(crate) in_memory: Mutex<BTreeMap<u64, Vec<Arc<Stream>>>>,
     position: AtomicU64,
     /// Woken when the position has grown, and when the engine closes.
     pub(crate) waiters: Waiters,
@@ -33,7 +36,8 @@ impl Applied {
     pub(crate) fn new() -> Applied {
         Applied {
             catalogue: RwLock::default(),
-            timestamps: RwLock::new(Chunked::new()),
+            timeline: RwLock::default(),
+            in_memory: Mutex::default(),
             position: AtomicU64::new(0),
             waiters: Waiters::default(),
             closed: AtomicBool::new(false),
@@ -54,17 +58,37 @@ impl Applied {
     }
 
     /// The newest position whose timestamp is at most `timestamp_ns`.
-    pub(crate) fn position_at(&self, timestamp_ns: u64) -> u64 {
+    pub(crate) fn position_at(&self, index: &LogIndex, timestamp_ns: u64) -> Result<u64, Error> {
         let applied = self.position();
-        let timestamps = self.timestamps.read().unwrap_or_else(PoisonError::into_inner);
-        let position = timestamps.partition_point(|timestamp| *timestamp <= timestamp_ns);
-        applied.min(position as u64)
+        let known = self.timeline().position_at(timestamp_ns);
+        let position = match known {
+            Some(position) => position,
+            None => index.position_at(timestamp_ns)?,
+        };
+        Ok(applied.min(position))
     }
 
     /// The timestamp of the newest applied entry.
     pub(crate) fn last_timestamp_ns(&self) -> u64 {
-        let timestamps = self.timestamps.read().unwrap_or_else(PoisonError::into_inner);
-        timestamps.last().unwrap_or(0)
+        self.timeline().last_ns()
+    }
+
+    pub(crate) fn timeline(&self) -> RwLockReadGuard<'_, Timeline> {
+        self.timeline.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of what the log's index tells from now on.
+    pub(crate) fn forget_places(&self, upto_segment: u64) {
+        let streams = {
+            let mut in_memory = lock(&self.in_memory);
+            let later = in_memory.split_off(&(upto_segment + 1));
+            std::mem::replace(&mut *in_memory, later)
+        };
+        streams.values().flatten().for_each(|stream| stream.forget_places(upto_segment));
+        let mut timeline = self.timeline.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = timeline.forget(upto_segment);
+        drop(timeline);
+        drop(gone);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -133,8 +157,7 @@ pub(crate) struct Entry<'a, R> {
 pub(crate) struct Machine {
     pub(crate) applied: Arc<Applied>,
     pub(crate) producers: Producers,
-    epoch: u64,
-    ordinal: u64,
+    pub(crate) sequence: Sequence,
     /// The streams that got blocks since they were last woken.
     touched: Vec<Arc<Stream>>,
 }
@@ -142,7 +165,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(applied: Arc<Applied>) -> Machine {
         let producers = Producers::default();
-        Machine { applied, producers, epoch: 0, ordinal: 0, touched: Vec::new() }
+        Machine { applied, producers, sequence: Sequence::default(), touched: Vec::new() }
     }
 
     /// Applies one entry. It becomes visible with [`Machine::publish`]. An error means that the log
@@ -152,26 +175,21 @@ impl Machine {
         R: Iterator<Item = RequestRow>,
     {
         let index = entry.index;
-        self.push_timestamp(index, entry.timestamp_ns)?;
-        if entry.kind == EntryKind::Begin {
-            (self.epoch, self.ordinal) = (index, 0);
-            return Ok(());
-        }
-        if matches!(entry.kind, EntryKind::Blank | EntryKind::Membership) {
-            return Ok(());
-        }
-        // An entry of a sequencer that was deposed, or one after a gap, is void: its sequencer
-        // judged it on a state that never came to be.
-        if entry.epoch != self.epoch || entry.ordinal != self.ordinal + 1 {
+        self.push_time(&entry)?;
+        if !self.sequence.admit(entry.kind, index, entry.epoch, entry.ordinal) {
             tracing::warn!(index, epoch = entry.epoch, ordinal = entry.ordinal, "a void entry");
             return Ok(());
         }
-        self.ordinal = entry.ordinal;
         match entry.kind {
             EntryKind::Command => self.apply_command(entry.command, index, entry.timestamp_ns),
             EntryKind::Append => self.apply_append(entry),
             _ => Ok(()),
         }
+    }
+
+    /// Nobody waits yet for what was applied so far.
+    pub(crate) fn forget_touched(&mut self) {
+        self.touched.clear();
     }
 
     /// Shows what was applied up to a position, and wakes whoever waits for it.
@@ -180,15 +198,14 @@ impl Machine {
         self.touched.drain(..).for_each(|stream| stream.waiters.wake_all());
     }
 
-    fn push_timestamp(&mut self, index: u64, timestamp_ns: u64) -> Result<(), Error> {
-        let mut timestamps =
-            self.applied.timestamps.write().unwrap_or_else(PoisonError::into_inner);
-        let expected = timestamps.len() as u64 + 1;
-        if index != expected || timestamps.last().is_some_and(|last| last > timestamp_ns) {
+    fn push_time<R>(&mut self, entry: &Entry<'_, R>) -> Result<(), Error> {
+        let mut timeline = self.applied.timeline.write().unwrap_or_else(PoisonError::into_inner);
+        let (index, expected) = (entry.index, timeline.last_index() + 1);
+        if index != expected || timeline.last_ns() > entry.timestamp_ns {
             let detail = format!("entry {index} comes where {expected} must, or before its time");
             return Err(Error::new(ErrorCode::Corruption, detail));
         }
-        timestamps.push(timestamp_ns);
+        timeline.push(index, entry.timestamp_ns, entry.segment);
         Ok(())
     }
 
@@ -207,7 +224,11 @@ impl Machine {
                 let detail = format!("entry {} appends to no stream", entry.index);
                 Error::new(ErrorCode::Corruption, detail)
             })?;
-            stream.add(&header, entry.index, entry.segment, entry.blocks_start + at as u64)?;
+            let start = entry.blocks_start + at as u64;
+            if stream.add(&header, entry.index, entry.segment, start)? {
+                let mut in_memory = lock(&self.applied.in_memory);
+                in_memory.entry(entry.segment).or_default().push(stream.clone());
+            }
             if !self.touched.last().is_some_and(|last| Arc::ptr_eq(last, stream)) {
                 self.touched.push(stream.clone());
             }
@@ -291,7 +312,8 @@ mod tests {
         }
         machine.publish(8);
         assert_eq!(machine.applied.catalogue().tenant_ids(), [10, 12, 14]);
-        assert_eq!((machine.applied.position(), machine.applied.position_at(6)), (8, 6));
+        let at = machine.applied.timeline().position_at(6);
+        assert_eq!((machine.applied.position(), at), (8, Some(6)));
     }
 
     /// An entry out of its place, or before its time, is damage.

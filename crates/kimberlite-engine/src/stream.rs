@@ -3,42 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use kimberlite_wire::block::{self, BLOCK_HEADER_BYTES, BlockHeader, Hash, block_len};
+use kimberlite_log::{BlockPlace, LogIndex};
+use kimberlite_wire::block::{self, BLOCK_HEADER_BYTES, BlockHeader, Hash};
 use kimberlite_wire::{DataClass, Error, ErrorCode, StreamInfo};
 
-use crate::chunked::Chunked;
 use crate::names::AUDIT_STREAM;
+use crate::places::LastBlock;
+use crate::runs::Runs;
 use crate::waiters::Waiters;
-
-/// Where one block lies; 40 bytes in memory for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BlockPlace {
-    pub(crate) first_offset: u64,
-    pub(crate) timestamp_ns: u64,
-    /// The index of its entry: the position at which it becomes visible.
-    pub(crate) index: u64,
-    pub(crate) segment: u32,
-    /// The byte of the segment's file at which it begins.
-    pub(crate) start: u32,
-    pub(crate) body_len: u32,
-    pub(crate) count: u32,
-}
-
-const _: () = assert!(size_of::<BlockPlace>() == 40);
-
-impl BlockPlace {
-    pub(crate) fn len(&self) -> usize {
-        block_len(self.body_len as usize)
-    }
-
-    pub(crate) fn end_offset(&self) -> u64 {
-        self.first_offset + u64::from(self.count)
-    }
-
-    pub(crate) fn data_bytes(&self) -> u64 {
-        u64::from(self.body_len) - 4 * u64::from(self.count)
-    }
-}
 
 /// What a stream is from its creation on.
 #[derive(Clone, Debug)]
@@ -68,42 +40,35 @@ pub(crate) struct Stream {
     deleted: AtomicBool,
 }
 
-/// The blocks of a stream in order, and their end.
+/// A stream's end, and its blocks where the log's index does not tell of them yet.
 #[derive(Debug)]
 pub(crate) struct Blocks {
-    pub(crate) places: Chunked<BlockPlace>,
+    pub(crate) runs: Runs,
     pub(crate) next_offset: u64,
     pub(crate) data_bytes: u64,
     pub(crate) head: Hash,
-}
-
-impl Blocks {
-    /// How many blocks were there at a position.
-    pub(crate) fn count_at(&self, position: u64) -> usize {
-        match self.places.last() {
-            Some(last) if last.index > position => {
-                self.places.partition_point(|place| place.index <= position)
-            }
-            _ => self.places.len(),
-        }
-    }
-
-    /// The next offset where only the first `count` blocks are looked at.
-    pub(crate) fn next_offset_of(&self, count: usize) -> u64 {
-        let last = count.checked_sub(1).and_then(|last| self.places.get(last));
-        last.map_or(0, |place| place.end_offset())
-    }
-
-    /// The number of the block that holds an offset; the count of blocks where none does.
-    pub(crate) fn block_of(&self, offset: u64) -> usize {
-        self.places.partition_point(|place| place.end_offset() <= offset)
-    }
+    /// Of the last block; 0 where there is none.
+    pub(crate) last_timestamp_ns: u64,
+    /// The position of the last block; 0 where there is none.
+    pub(crate) last_index: u64,
 }
 
 impl Stream {
     pub(crate) fn new(identity: StreamIdentity) -> Stream {
         let head = identity.genesis();
-        let blocks = Blocks { places: Chunked::new(), next_offset: 0, data_bytes: 0, head };
+        let blocks = Blocks {
+            runs: Runs::default(),
+            next_offset: 0,
+            data_bytes: 0,
+            head,
+            last_timestamp_ns: 0,
+            last_index: 0,
+        };
+        Stream::with_blocks(identity, blocks)
+    }
+
+    /// One that has blocks already.
+    pub(crate) fn with_blocks(identity: StreamIdentity, blocks: Blocks) -> Stream {
         Stream {
             identity,
             blocks: RwLock::new(blocks),
@@ -127,14 +92,15 @@ impl Stream {
         self.blocks.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a committed block. CORRUPTION where it is not the next one.
+    /// Adds a committed block; tells whether it is the stream's first in its segment. CORRUPTION
+    /// where it is not the next one.
     pub(crate) fn add(
         &self,
         header: &BlockHeader,
         index: u64,
         segment: u64,
         start: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let mut blocks = self.blocks_mut();
         if header.first_offset != blocks.next_offset {
             let detail = format!(
@@ -158,11 +124,18 @@ impl Stream {
             body_len: header.body_len,
             count: header.count,
         };
-        blocks.places.push(place);
+        let is_first = blocks.runs.push(place);
         blocks.next_offset = place.end_offset();
         blocks.data_bytes += place.data_bytes();
         blocks.head = header.chain;
-        Ok(())
+        (blocks.last_timestamp_ns, blocks.last_index) = (place.timestamp_ns, index);
+        Ok(is_first)
+    }
+
+    /// Lets go of where blocks lie in segments up to this one: the log's index tells.
+    pub(crate) fn forget_places(&self, upto_segment: u64) {
+        let gone = self.blocks_mut().runs.forget(upto_segment);
+        drop(gone);
     }
 
     /// The next offset and the chain's hash.
@@ -194,7 +167,7 @@ impl Stream {
     fn info_of(&self, blocks: &Blocks) -> StreamInfo {
         StreamInfo {
             next_offset: blocks.next_offset,
-            last_timestamp_ns: blocks.places.last().map_or(0, |place| place.timestamp_ns),
+            last_timestamp_ns: blocks.last_timestamp_ns,
             data_bytes: blocks.data_bytes,
             head: blocks.head,
             ..self.bare_info()
@@ -203,22 +176,35 @@ impl Stream {
 
     /// What was told about it at a position. Where it has grown since, the head is not at hand: the
     /// block that holds it comes beside.
-    pub(crate) fn info_at(&self, position: u64) -> (StreamInfo, Option<BlockPlace>) {
-        let blocks = self.blocks();
-        let count = blocks.count_at(position);
-        if count == blocks.places.len() {
-            return (self.info_of(&blocks), None);
-        }
-        let places = || blocks.places.iter_from(0).take(count);
-        let last = count.checked_sub(1).and_then(|last| blocks.places.get(last));
-        let info = StreamInfo {
-            next_offset: blocks.next_offset_of(count),
-            last_timestamp_ns: last.map_or(0, |place| place.timestamp_ns),
-            data_bytes: places().map(|place| place.data_bytes()).sum(),
-            head: self.identity.genesis(),
-            ..self.bare_info()
+    pub(crate) fn info_at(
+        &self,
+        index: &LogIndex,
+        position: u64,
+    ) -> Result<(StreamInfo, Option<BlockPlace>), Error> {
+        let genesis = StreamInfo { head: self.identity.genesis(), ..self.bare_info() };
+        let last = match self.last_at(index, position)? {
+            None => return Ok((genesis, None)),
+            Some(LastBlock::Older(last)) => last,
+            Some(LastBlock::Newest { end_offset }) => {
+                let blocks = self.blocks();
+                if blocks.next_offset == end_offset {
+                    return Ok((self.info_of(&blocks), None));
+                }
+                drop(blocks);
+                // It has grown just now.
+                match self.last_at(index, position)? {
+                    Some(LastBlock::Older(last)) => last,
+                    _ => return Ok((self.info(), None)),
+                }
+            }
         };
-        (info, last)
+        let info = StreamInfo {
+            next_offset: last.end_offset(),
+            last_timestamp_ns: last.timestamp_ns,
+            data_bytes: self.data_bytes_before(index, last.end_offset())?,
+            ..genesis
+        };
+        Ok((info, Some(last)))
     }
 
     fn bare_info(&self) -> StreamInfo {

@@ -29,11 +29,7 @@ pub(crate) async fn subscribe(
     core.check(&session, Operation::Subscribe)?;
     let stream = core.stream(&session, request.stream_id)?;
     let position = core.applied.position();
-    let (next_offset, first_block) = {
-        let blocks = stream.blocks();
-        let next_offset = blocks.next_offset_of(blocks.count_at(position));
-        (next_offset, blocks.block_of(request.from_offset))
-    };
+    let next_offset = stream.end_at(core.loader.index(), position)?;
     check_offset(&stream, request.from_offset, next_offset)?;
     let mut gate = Gate::Open;
     if stream.identity.data_class == DataClass::Phi {
@@ -42,7 +38,7 @@ pub(crate) async fn subscribe(
         gate = Gate::Fresh(deadline.bound("the audit record of a subscription", ticket).await?);
     }
     let body = Response::Subscribe(SubscribeResponse { next_offset, position });
-    let cursor = BlockCursor::new(stream, core.loader.clone(), first_block);
+    let cursor = BlockCursor::new(stream, core.loader.clone(), request.from_offset);
     let from_offset = request.from_offset;
     let slot = Slot::default();
     let payload = Subscription { core, session, cursor, from_offset, gate, slot, ended: false };
@@ -100,7 +96,7 @@ impl Subscription {
         if self.poll_gate(cx)?.is_pending() {
             return Poll::Pending;
         }
-        let end = self.end();
+        let end = self.end()?;
         match self.cursor.next(end, max_bytes)? {
             Some(chunk) => Poll::Ready(Ok(chunk)),
             None => Poll::Ready(Err(Error::new(ErrorCode::Internal, "a block has vanished"))),
@@ -111,12 +107,13 @@ impl Subscription {
     fn has_more(&self) -> Result<bool, Error> {
         self.core.applied.check_open()?;
         self.cursor.stream().check_alive()?;
-        Ok(self.cursor.is_before(self.end()))
+        Ok(self.cursor.is_before(self.end()?))
     }
 
-    fn end(&self) -> usize {
+    /// The offset after what is visible.
+    fn end(&self) -> Result<u64, Error> {
         let position = self.core.applied.position();
-        self.cursor.stream().blocks().count_at(position)
+        self.cursor.stream().end_at(self.cursor.loader().index(), position)
     }
 
     /// Ready once what comes next is on record.

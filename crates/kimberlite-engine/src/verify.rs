@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kimberlite_log::BlockPlace;
 use kimberlite_wire::block::{BlockView, ChainVerifier};
 use kimberlite_wire::constant::NO_OFFSET;
 use kimberlite_wire::{
@@ -11,13 +12,13 @@ use tokio::sync::oneshot;
 
 use crate::answer::Answer;
 use crate::core::{Core, Outcome};
-use crate::loader::{Loader, gather};
+use crate::loader::Loader;
 use crate::pipe::{Pipe, PipeReader};
 use crate::pool::guarded;
 use crate::read::access;
 use crate::session::Session;
 use crate::state::closed;
-use crate::stream::{BlockPlace, Stream};
+use crate::stream::Stream;
 use crate::wait::Deadline;
 
 /// How much is read at a time, in bytes.
@@ -32,11 +33,7 @@ pub(crate) async fn verify(
     core.check(&session, Operation::Verify)?;
     let stream = core.stream(&session, request.stream_id)?;
     let position = core.applied.position();
-    let (blocks, end_offset) = {
-        let blocks = stream.blocks();
-        let count = blocks.count_at(position);
-        (count, blocks.next_offset_of(count))
-    };
+    let end_offset = stream.end_at(core.loader.index(), position)?;
     if stream.identity.data_class == DataClass::Phi {
         let access = access(&stream, "verify", 0, Some(end_offset));
         let ticket = core.audit.access(&session, &access);
@@ -49,7 +46,7 @@ pub(crate) async fn verify(
     let (tell, answer) = oneshot::channel();
     let (loader, work) = (core.loader.clone(), pipe.clone());
     let run = move || {
-        let walked = guarded(|| walk(&stream, &loader, blocks, &work));
+        let walked = guarded(|| walk(&stream, &loader, end_offset, &work));
         let _ = tell.send(walked.map(|found| Response::Verify(found.at(position))));
     };
     core.pool.submit(&pipe, Box::new(run))?;
@@ -78,21 +75,19 @@ impl Found {
     }
 }
 
-fn walk(stream: &Stream, loader: &Loader, blocks: usize, work: &Pipe) -> Result<Found, Error> {
+fn walk(stream: &Stream, loader: &Loader, end: u64, work: &Pipe) -> Result<Found, Error> {
     let mut found =
         Found { chain: ChainVerifier::new(stream.identity.genesis(), 0), first_bad_offset: None };
-    let mut next = 0;
-    while next < blocks {
+    let (mut next, mut near) = (0, None);
+    while next < end {
         stream.check_alive()?;
         if work.is_cancelled() {
             return Err(closed());
         }
-        let places = gather(stream, next..blocks, CHUNK_BYTES);
+        let places = loader.gather(stream, &mut near, next..end, CHUNK_BYTES)?;
         found.first_bad_offset = check(stream, loader, &places, &mut found.chain)?;
-        if found.first_bad_offset.is_some() || places.is_empty() {
-            break;
-        }
-        next += places.len();
+        let Some(last) = places.last().filter(|_| found.first_bad_offset.is_none()) else { break };
+        next = last.end_offset();
     }
     Ok(found)
 }

@@ -21,7 +21,7 @@ pub trait Disk: Send + Sync + Debug {
     /// Makes an empty file; one of that name is emptied.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Renames a file, which may be open; the new name must be free.
+    /// Renames a file, which may be open, in the place of one that has the new name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.

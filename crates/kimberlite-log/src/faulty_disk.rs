@@ -409,7 +409,7 @@ impl Disk for FaultyDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut world = self.alive()?;
         world.begin_whole()?;
-        if !world.names.contains_key(from) || world.names.contains_key(to) {
+        if !world.names.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
         let change = NameChange::Rename(from.to_owned(), to.to_owned());

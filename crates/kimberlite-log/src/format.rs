@@ -9,8 +9,7 @@
 //!  24 committed 8     32 length 4                  36 salt 4
 //! seal, 64 bytes: the whole content of a segment's last frame
 //!   0 magic 4 "KMBZ"   4 crc 4 (CRC-32C of 8..64)   8 segment 8   16 first_index 8
-//!  24 last_index 8    32 last_timestamp_ns 8       40 footer_position 8
-//!  48 footer_len 4    52 footer_crc 4              56 reserved 8
+//!  24 last_index 8    32 last_timestamp_ns 8       40 reserved 16     56 next_segment 8
 //! ```
 //! `durable_upto` is the byte of this segment up to which everything was durable when the frame was
 //! written, and so it tells damage from a write that never finished. `committed` is the last index
@@ -20,9 +19,9 @@
 //! The salt is drawn once for a log and never leaves its folder. Without it an event whose bytes
 //! look like a frame could pass for one while a damaged tail is searched.
 //!
-//! The footer's fields are reserved and zero: a later version places the segment's index and
-//! digests after the seal and names them here. It is local and can be rebuilt, so that a reader
-//! which does not know it passes over it.
+//! `next_segment` is the segment that was there already, with its name durable, when this one was
+//! sealed: it proves that one which is missing has existed. It is 0 where there was none, and in
+//! seals that were written before the field had a meaning.
 
 use crate::bytes_io::{u16_at, u32_at, u64_at};
 
@@ -151,6 +150,8 @@ pub(crate) struct Seal {
     /// One below `first_index` in a segment without entries.
     pub last_index: u64,
     pub last_timestamp_ns: u64,
+    /// The segment that is there already to go on with; 0 for none.
+    pub next_segment: u64,
 }
 
 impl Seal {
@@ -171,6 +172,7 @@ impl Seal {
         body[16..24].copy_from_slice(&self.first_index.to_le_bytes());
         body[24..32].copy_from_slice(&self.last_index.to_le_bytes());
         body[32..40].copy_from_slice(&self.last_timestamp_ns.to_le_bytes());
+        body[56..64].copy_from_slice(&self.next_segment.to_le_bytes());
         let crc = crc32c::crc32c(&body[8..]);
         body[4..8].copy_from_slice(&crc.to_le_bytes());
         out
@@ -191,6 +193,7 @@ impl Seal {
             first_index: u64_at(content, 16),
             last_index: u64_at(content, 24),
             last_timestamp_ns: u64_at(content, 32),
+            next_segment: u64_at(content, 56),
         })
     }
 }
@@ -206,7 +209,9 @@ mod tests {
         let identity = LogIdentity { log_id: [7; 16], salt: 0xfeed_f00d };
         let header = SegmentHeader { identity, segment: 3, first_index: 1 << 40 };
         let frame = GroupFrame { segment: 3, durable_upto: 64, committed: 9, length: 128, salt: 5 };
-        let seal = Seal { segment: 3, first_index: 4, last_index: 9, last_timestamp_ns: 1 << 60 };
+        let (last_timestamp_ns, next_segment) = (1 << 60, 4);
+        let seal =
+            Seal { segment: 3, first_index: 4, last_index: 9, last_timestamp_ns, next_segment };
         let (header_bytes, frame_bytes) = (header.encode(), frame.encode());
         let seal_bytes = seal.encode(640, 5);
         assert_eq!(SegmentHeader::decode(&header_bytes), Ok(header));

@@ -6,17 +6,24 @@ use kimberlite_wire::Error;
 
 use crate::errors::{corrupt, storage};
 use crate::files::SegmentFiles;
+use crate::index::LogIndex;
 
 /// Reads bytes of segments, from any thread. Clones share their open files. It goes on working
 /// after the writer has failed or was closed; reading only what was committed is the caller's part.
 #[derive(Clone, Debug)]
 pub struct LogReader {
     files: Arc<SegmentFiles>,
+    index: LogIndex,
 }
 
 impl LogReader {
-    pub(crate) fn new(files: Arc<SegmentFiles>) -> LogReader {
-        LogReader { files }
+    pub(crate) fn new(files: Arc<SegmentFiles>, index: LogIndex) -> LogReader {
+        LogReader { files, index }
+    }
+
+    /// Where blocks lie in complete segments.
+    pub fn index(&self) -> &LogIndex {
+        &self.index
     }
 
     /// Fills the buffer from a position of a segment. STORAGE where the disk fails, CORRUPTION

@@ -10,6 +10,7 @@ use crate::errors::{corrupt, storage};
 use crate::format::{
     FRAME_BYTES, FRAME_MAGIC, GroupFrame, LogIdentity, SEGMENT_HEADER_BYTES, Seal,
 };
+use crate::sequence::Sequence;
 
 /// How much is read at a time, unless a frame is longer.
 const READ_BYTES: usize = 1 << 20;
@@ -68,6 +69,8 @@ pub(crate) struct SegmentEnd {
     /// Up to where the last good frame proves the segment durable.
     pub durable_upto: u64,
     pub sealed: bool,
+    /// The segment that was there already when this one was sealed; 0 for none.
+    pub next_segment: u64,
     /// The last good frame is an empty one, of a clean shutdown.
     pub proven: bool,
     /// What is bad at `end`; `None` where there are zeroes or nothing.
@@ -86,6 +89,8 @@ pub(crate) struct Scanner<'a> {
     pub identity: LogIdentity,
     pub next_index: u64,
     pub last_timestamp_ns: u64,
+    /// Where the sequencer stands.
+    pub sequence: Sequence,
     pub visit: Visit<'a>,
 }
 
@@ -96,12 +101,24 @@ impl Scanner<'_> {
         segment: u64,
         file: &Arc<dyn DiskFile>,
     ) -> Result<SegmentEnd, Error> {
+        self.segment_from(segment, file, SEGMENT_HEADER_BYTES)
+    }
+
+    /// The same from a frame in the middle, up to which the segment is known to be durable.
+    pub(crate) fn segment_from(
+        &mut self,
+        segment: u64,
+        file: &Arc<dyn DiskFile>,
+        position: u64,
+    ) -> Result<SegmentEnd, Error> {
         let mut window = Window::new(segment, Arc::clone(file))?;
+        let from_start = position <= SEGMENT_HEADER_BYTES;
         let mut end = SegmentEnd {
-            end: SEGMENT_HEADER_BYTES,
-            durable_upto: 0,
+            end: position,
+            durable_upto: if from_start { 0 } else { position },
             sealed: false,
-            proven: false,
+            next_segment: 0,
+            proven: !from_start,
             fault: None,
         };
         while !end.sealed {
@@ -120,7 +137,10 @@ impl Scanner<'_> {
                 break;
             };
             match self.content(segment, content_at, content)? {
-                Ok(sealed) => end.sealed = sealed,
+                Ok(seal) => {
+                    end.sealed = seal.is_some();
+                    end.next_segment = seal.map_or(0, |seal| seal.next_segment);
+                }
                 Err(why) => {
                     end.fault = Some(why);
                     break;
@@ -144,17 +164,17 @@ impl Scanner<'_> {
         Ok(frame.map_or(Found::Bad("no group frame begins where one should"), Found::Frame))
     }
 
-    /// Checks a frame's content, then visits it; tells whether it is the seal. The inner error says
-    /// what is damaged.
+    /// Checks a frame's content, then visits it; tells the seal where it is one. The inner error
+    /// says what is damaged.
     fn content(
         &mut self,
         segment: u64,
         position: u64,
         content: &[u8],
-    ) -> Result<Result<bool, &'static str>, Error> {
+    ) -> Result<Result<Option<Seal>, &'static str>, Error> {
         if Seal::is_one(content) {
             return match Seal::decode(content) {
-                Some(seal) => self.check_seal(&seal, segment, position).map(|()| Ok(true)),
+                Some(seal) => self.check_seal(&seal, segment, position).map(|()| Ok(Some(seal))),
                 None => Ok(Err("the checksum of the seal does not fit")),
             };
         }
@@ -175,7 +195,7 @@ impl Scanner<'_> {
         for (view, position) in entries {
             self.entry(&view, segment, position)?;
         }
-        Ok(Ok(false))
+        Ok(Ok(None))
     }
 
     /// Everything here has fitting checksums, so that what does not belong is no torn write.
@@ -190,6 +210,7 @@ impl Scanner<'_> {
         }
         self.next_index += 1;
         self.last_timestamp_ns = header.timestamp_ns;
+        self.sequence.admit_header(header);
         let (index, entry_len) = (header.index, header.entry_len);
         (self.visit)(view, EntryPlace { index, segment, position, entry_len })
     }

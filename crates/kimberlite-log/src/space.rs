@@ -13,6 +13,7 @@ use crate::LogOptions;
 use crate::disk::{DiskFile, Preparing};
 use crate::errors::{full, is_full, storage};
 use crate::files::SegmentFiles;
+use crate::keeper::Keeper;
 use crate::names;
 use crate::prepare::{Preparer, Spare, create_spare, zero_fill};
 use crate::segment::Segment;
@@ -75,6 +76,7 @@ impl Space {
         next: VecDeque<Segment>,
         spare: Option<Arc<dyn DiskFile>>,
         reserve: Option<Arc<dyn DiskFile>>,
+        keeper: Option<Arc<Keeper>>,
     ) -> Space {
         let preparing = files.disk().preparing();
         let newest = next.back().unwrap_or(active);
@@ -85,7 +87,7 @@ impl Space {
             Some(Spare { file, size: size_after(&options, last_size).max(zeroed), zeroed })
         });
         let background = preparing == Preparing::Background;
-        let preparer = Preparer::new(Arc::clone(&files), background, spare);
+        let preparer = Preparer::new(Arc::clone(&files), background, spare, keeper);
         let asked = 0;
         Space { files, options, preparing, preparer, asked, next, last_number, last_size, reserve }
     }
@@ -223,6 +225,16 @@ impl Space {
                 Err(trouble("reserve space for audit and control entries", &e))
             }
         }
+    }
+
+    /// Sees to it that what complete segments need is done.
+    pub(crate) fn keep(&mut self) {
+        self.preparer.keep();
+    }
+
+    /// The number of the segment that comes after the present one, where it is there.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next.front().map_or(0, |segment| segment.number)
     }
 
     /// Ends the preparing thread.

@@ -10,12 +10,19 @@ use crate::LogOptions;
 use crate::disk::DiskLock;
 use crate::entry::{EntryDraft, EntryPlace};
 use crate::errors::storage;
+use crate::facts::SegmentFacts;
 use crate::files::SegmentFiles;
-use crate::format::{FRAME_BYTES, GroupFrame, LogIdentity, SEAL_BYTES, Seal, SegmentHeader};
+use crate::format::{
+    FRAME_BYTES, GroupFrame, LogIdentity, SEAL_BYTES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader,
+};
 use crate::group::{self, GroupBuffer, GroupContext, Layout};
+use crate::index::LogIndex;
+use crate::keeper::Keeper;
 use crate::recover::Recovered;
 use crate::segment::Segment;
+use crate::sequence::Sequence;
 use crate::space::{Space, Trouble};
+use crate::state_file::{StateHeader, StateMachine};
 
 /// A log that stands alone has one term.
 const TERM: u64 = 1;
@@ -27,7 +34,11 @@ pub struct LogWriter {
     identity: LogIdentity,
     next_index: u64,
     last_timestamp_ns: u64,
+    /// Where the sequencer stands.
+    sequence: Sequence,
     active: Segment,
+    index: LogIndex,
+    keeper: Option<Arc<Keeper>>,
     /// Whether the present end of the log is proven: nothing was written after an empty frame.
     proven: bool,
     buffer: GroupBuffer,
@@ -47,7 +58,11 @@ impl LogWriter {
     ) -> LogWriter {
         let Recovered { identity, next_index, last_timestamp_ns, active, proven, .. } = recovered;
         let (next, spare, reserve) = (recovered.next, recovered.spare, recovered.reserve);
-        let mut space = Space::new(files, options, &active, next, spare, reserve);
+        let keeper = recovered.keeper;
+        let mut space = Space::new(files, options, &active, next, spare, reserve, keeper.clone());
+        if keeper.as_ref().is_some_and(|keeper| keeper.is_due()) {
+            space.keep();
+        }
         if let Err(Trouble::Full(e) | Trouble::Final(e)) = space.ensure_reserve() {
             // Opening is for reading too. The next commit tries again and reports it.
             tracing::warn!(error = %e, "the log is opened without its reserve");
@@ -56,7 +71,10 @@ impl LogWriter {
             identity,
             next_index,
             last_timestamp_ns,
+            sequence: recovered.sequence,
             active,
+            index: recovered.index,
+            keeper,
             proven,
             buffer: GroupBuffer::default(),
             failed: None,
@@ -109,11 +127,44 @@ impl LogWriter {
 
     /// Writes the empty frame that proves the last group, and lets the folder go. Fails where the
     /// log has failed before, with that error.
-    pub fn close(mut self) -> Result<(), Error> {
+    pub fn close(self) -> Result<(), Error> {
+        self.close_with_state(None)
+    }
+
+    /// The same, and writes the state of a machine that has applied every entry, so that the next
+    /// start has nothing to read. That this succeeds is not needed.
+    pub fn close_with_state(mut self, machine: Option<&dyn StateMachine>) -> Result<(), Error> {
         self.space.stop();
-        match self.failed.take() {
-            Some(e) => Err(e),
-            None => self.prove(),
+        if let Some(e) = self.failed.take() {
+            return Err(e);
+        }
+        self.prove()?;
+        if let (Some(keeper), Some(machine)) = (&self.keeper, machine) {
+            let header = self.last_state();
+            let body = machine.encode(header.segment);
+            if let Err(error) = keeper.write_last(&header, &body) {
+                tracing::warn!(%error, "the next start reads more of the log than it had to");
+            }
+        }
+        Ok(())
+    }
+
+    /// What a state of this moment says about the log.
+    fn last_state(&self) -> StateHeader {
+        let Segment { number, sealed, .. } = self.active;
+        let (segment, position) = if sealed {
+            (number + 1, SEGMENT_HEADER_BYTES)
+        } else {
+            (number, self.active.next_frame())
+        };
+        StateHeader {
+            identity: self.identity,
+            index: self.next_index - 1,
+            last_timestamp_ns: self.last_timestamp_ns,
+            sequence: self.sequence,
+            segment,
+            position,
+            sealed: self.index.shared.all_facts(segment - 1),
         }
     }
 
@@ -141,6 +192,9 @@ impl LogWriter {
             }
         }
         self.space.pace(&self.active);
+        if layouts.len() > 1 {
+            self.space.keep();
+        }
         Ok(places)
     }
 
@@ -212,6 +266,9 @@ impl LogWriter {
         self.active.end = position + layout.bytes();
         self.proven = false;
         let written = layout.entries();
+        for (entry, index) in entries[written.clone()].iter().zip(first_index..) {
+            self.sequence.admit(entry.kind, index, entry.epoch, entry.ordinal);
+        }
         self.next_index += written.len() as u64;
         self.last_timestamp_ns = entries[written.end - 1].timestamp_ns;
         Ok(())
@@ -256,6 +313,7 @@ impl LogWriter {
             first_index: self.active.first_index,
             last_index: self.next_index - 1,
             last_timestamp_ns: self.last_timestamp_ns,
+            next_segment: self.space.next_number(),
         };
         let seal = seal.encode(self.active.end, self.identity.salt);
         let (at, parts): (u64, Vec<&[u8]>) = match &header {
@@ -268,6 +326,13 @@ impl LogWriter {
         }
         self.active.end = position + SEAL_BYTES;
         self.active.sealed = true;
+        self.index.shared.add_sealed(SegmentFacts {
+            first_index: self.active.first_index,
+            last_index: self.next_index - 1,
+            last_timestamp_ns: self.last_timestamp_ns,
+            end: self.active.end,
+            sequence: self.sequence,
+        });
         Ok(())
     }
 

@@ -8,7 +8,8 @@ use common::{Kept, Opened, append, bare, check_recovered, command, open_log};
 use kimberlite_log::{EntryDraft, EntryKind, Fault, FaultyDisk, LogOptions, Tear};
 use kimberlite_wire::{Error, ErrorCode};
 
-const OPTIONS: LogOptions = LogOptions { segment_bytes: 8 << 10, reserve_bytes: 4 << 10 };
+const OPTIONS: LogOptions =
+    LogOptions { segment_bytes: 8 << 10, reserve_bytes: 4 << 10, index_cache_bytes: 1 << 20 };
 
 /// What the script has reached.
 #[derive(Default)]
@@ -182,7 +183,8 @@ fn a_failed_log_takes_nothing_more() -> Result<(), Error> {
 fn every_subset_of_an_unsynced_groups_sectors_recovers() {
     for before in [100, 3800] {
         let disk = FaultyDisk::new(1);
-        let options = LogOptions { segment_bytes: 4 << 10, reserve_bytes: 0 };
+        let options =
+            LogOptions { segment_bytes: 4 << 10, reserve_bytes: 0, index_cache_bytes: 1 << 20 };
         let mut log = open_log(Arc::new(disk.clone()), options).expect("an empty disk");
         let first = append(1, before);
         log.writer.commit(std::slice::from_ref(&first)).expect("no fault yet");
@@ -218,7 +220,8 @@ fn every_subset_of_an_unsynced_groups_sectors_recovers() {
 /// would end where a frame of the torn one begins, and bring an entry back that nobody acknowledged.
 #[test]
 fn the_rest_of_a_torn_group_never_comes_back() {
-    let options = LogOptions { segment_bytes: 8 << 20, reserve_bytes: 0 };
+    let options =
+        LogOptions { segment_bytes: 8 << 20, reserve_bytes: 0, index_cache_bytes: 1 << 20 };
     let disk = FaultyDisk::new(2);
     let mut log = open_log(Arc::new(disk.clone()), options).expect("an empty disk");
     let mut first: Vec<EntryDraft> = (1..3).map(|ordinal| append(ordinal, 300_000)).collect();

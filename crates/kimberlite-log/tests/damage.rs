@@ -8,7 +8,8 @@ use common::{Kept, append, append_event, check_recovered, command, open_log};
 use kimberlite_log::{Disk, EntryDraft, FaultyDisk, LogOptions};
 use kimberlite_wire::{Error, ErrorCode};
 
-const OPTIONS: LogOptions = LogOptions { segment_bytes: 8 << 10, reserve_bytes: 0 };
+const OPTIONS: LogOptions =
+    LogOptions { segment_bytes: 8 << 10, reserve_bytes: 0, index_cache_bytes: 1 << 20 };
 const FIRST: &str = "segment-00000000000000000001";
 const SECOND: &str = "segment-00000000000000000002";
 const HEADER: u64 = 64;

@@ -9,7 +9,8 @@ use common::{Kept, Opened, append, check_recovered, command, open_log};
 use kimberlite_log::{EntryDraft, FaultyDisk, LogOptions, Tear};
 use kimberlite_wire::ErrorCode;
 
-const OPTIONS: LogOptions = LogOptions { segment_bytes: 16 << 10, reserve_bytes: 8 << 10 };
+const OPTIONS: LogOptions =
+    LogOptions { segment_bytes: 16 << 10, reserve_bytes: 8 << 10, index_cache_bytes: 1 << 20 };
 
 /// Writes groups until the disk is full; remembers what was acknowledged.
 fn fill(log: &mut Opened, kept: &mut Vec<Kept>, events: usize, event_len: usize) {

@@ -9,7 +9,8 @@ use common::{Kept, append, bare, command, open_log};
 use kimberlite_log::{Disk, EntryKind, FsDisk, LogOptions, MemoryDisk};
 use kimberlite_wire::{Error, ErrorCode};
 
-const SMALL: LogOptions = LogOptions { segment_bytes: 16 << 10, reserve_bytes: 0 };
+const SMALL: LogOptions =
+    LogOptions { segment_bytes: 16 << 10, reserve_bytes: 0, index_cache_bytes: 1 << 20 };
 
 /// Every kind of entry comes back after a close, across many segments and groups of many sizes, and
 /// the reader finds each at its place.

@@ -130,7 +130,7 @@ impl Life {
 fn live(seed: u64, segment_bytes: u64, reserve_bytes: u64, background: bool, steps: &[Step]) {
     let disk = FaultyDisk::new(seed);
     let disk = if background { disk.with_background() } else { disk };
-    let options = LogOptions { segment_bytes, reserve_bytes };
+    let options = LogOptions { segment_bytes, reserve_bytes, index_cache_bytes: 1 << 20 };
     let (log, acknowledged, under_way) = (None, Vec::new(), Vec::new());
     let mut life = Life { disk, options, log, acknowledged, under_way };
     life.open();

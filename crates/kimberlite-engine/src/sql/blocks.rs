@@ -127,13 +127,12 @@ impl BlockReader {
     }
 
     fn load(&mut self, id: u64) -> Result<(), Error> {
-        let block = self.table.block_of(id);
         // What was loaded before is let go first, so that the query holds one buffer a cursor.
         self.current = Place::default();
         self.buffer = Bytes::new();
         self.places.clear();
         self.state.account.release(std::mem::take(&mut self.charged_bytes));
-        let (buffer, range) = self.table.load(block, self.next_load_bytes, self.backwards)?;
+        let (buffer, blocks) = self.table.load(id, self.next_load_bytes, self.backwards)?;
         if !self.state.account.charge(buffer.len()) {
             return Err(self.state.memory_exceeded());
         }
@@ -142,7 +141,7 @@ impl BlockReader {
         if self.next_load_bytes >= FIRST_LOAD_BYTES {
             self.next_load_bytes = (self.next_load_bytes * 2).min(LARGEST_LOAD_BYTES);
         }
-        self.places.reserve(range.len());
+        self.places.reserve(blocks);
         self.index(id)
     }
 

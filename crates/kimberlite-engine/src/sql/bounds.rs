@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use kimberlite_wire::Error;
+
 use super::EventTable;
 
 /// A column that follows from the id's place in the stream.
@@ -126,9 +128,9 @@ impl Bounds {
 
     /// The ids of the table that fulfil every condition: time never runs backwards in a stream, so
     /// that they are one range.
-    pub(super) fn ids(&self, table: &dyn EventTable) -> Range<u64> {
+    pub(super) fn ids(&self, table: &dyn EventTable) -> Result<Range<u64>, Error> {
         if self.ids.is_empty() || self.seconds.is_empty() || self.nanos.is_empty() {
-            return 0..0;
+            return Ok(0..0);
         }
         let count = table.count();
         let mut first = clamp(self.ids.low, count);
@@ -136,14 +138,14 @@ impl Bounds {
         for (interval, unit) in [(self.seconds, NANOS_PER_SECOND), (self.nanos, 1)] {
             if interval.low != i128::MIN {
                 let from_ns = interval.low.saturating_mul(unit);
-                first = first.max(first_at_or_after(table, from_ns));
+                first = first.max(first_at_or_after(table, from_ns)?);
             }
             if interval.high != i128::MAX {
                 let until_ns = interval.high.saturating_add(1).saturating_mul(unit);
-                end = end.min(first_at_or_after(table, until_ns));
+                end = end.min(first_at_or_after(table, until_ns)?);
             }
         }
-        if first < end { first..end } else { 0..0 }
+        Ok(if first < end { first..end } else { 0..0 })
     }
 }
 
@@ -151,12 +153,12 @@ fn clamp(value: i128, count: u64) -> u64 {
     u64::try_from(value.max(0)).unwrap_or(u64::MAX).min(count)
 }
 
-fn first_at_or_after(table: &dyn EventTable, timestamp_ns: i128) -> u64 {
+fn first_at_or_after(table: &dyn EventTable, timestamp_ns: i128) -> Result<u64, Error> {
     if timestamp_ns <= 0 {
-        return 0;
+        return Ok(0);
     }
     match u64::try_from(timestamp_ns) {
-        Ok(timestamp_ns) => table.first_id_at_or_after(timestamp_ns).min(table.count()),
-        Err(_) => table.count(),
+        Ok(timestamp_ns) => Ok(table.first_id_at_or_after(timestamp_ns)?.min(table.count())),
+        Err(_) => Ok(table.count()),
     }
 }

@@ -94,7 +94,7 @@ impl Cursor for EventsCursor {
         for ((key, comparison), operand) in plan.conditions().zip(operands) {
             bounds.narrow(key, comparison, *operand);
         }
-        let ids = bounds.ids(self.reader.table());
+        let ids = bounds.ids(self.reader.table())?;
         self.left = ids.end - ids.start;
         let backwards = plan.backwards();
         (self.at, self.step) = match backwards {

@@ -32,7 +32,6 @@ mod statement;
 mod streams;
 mod token;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,13 +44,13 @@ pub use shared::SharedMemory;
 /// One consistent view of a tenant's streams, which does not change while a query holds it.
 pub trait Cut: Send + Sync {
     /// The stream of this name under ASCII case folding; `None` where the cut has none.
-    fn stream(&self, name: &str) -> Option<Arc<dyn EventTable>>;
+    fn stream(&self, name: &str) -> Result<Option<Arc<dyn EventTable>>, Error>;
 
     /// Every stream of the cut, by id: the rows of the table `_streams`.
-    fn streams(&self) -> Vec<StreamInfo>;
+    fn streams(&self) -> Result<Vec<StreamInfo>, Error>;
 
     /// The tenant's audit stream where the caller may read it, i.e. has the role admin.
-    fn audit(&self) -> Option<Arc<dyn EventTable>>;
+    fn audit(&self) -> Result<Option<Arc<dyn EventTable>>, Error>;
 }
 
 /// The events of one stream in a [`Cut`], reached by block.
@@ -66,23 +65,12 @@ pub trait EventTable: Send + Sync {
     fn count(&self) -> u64;
 
     /// The first id whose timestamp is at or after `timestamp_ns`; `count` where there is none.
-    fn first_id_at_or_after(&self, timestamp_ns: u64) -> u64;
+    fn first_id_at_or_after(&self, timestamp_ns: u64) -> Result<u64, Error>;
 
-    /// The number of the block, from 0, that holds event `id`, which is below `count`.
-    fn block_of(&self, id: u64) -> usize;
-
-    /// How many blocks hold the events `0..count`.
-    fn block_count(&self) -> usize;
-
-    /// Reads whole raw blocks, at least one and about `max_bytes` in all: `first_block` and those
-    /// after it, or, `backwards`, `first_block` and those before it. The bytes are in ascending
-    /// order either way; the range tells which blocks they are.
-    fn load(
-        &self,
-        first_block: usize,
-        max_bytes: usize,
-        backwards: bool,
-    ) -> Result<(Bytes, Range<usize>), Error>;
+    /// Reads whole raw blocks, at least one and about `max_bytes` in all: the one that holds event
+    /// `id`, which is below `count`, and those after it, or, `backwards`, that one and those before
+    /// it. The bytes are in ascending order either way; beside them, how many blocks they are.
+    fn load(&self, id: u64, max_bytes: usize, backwards: bool) -> Result<(Bytes, usize), Error>;
 }
 
 /// What one query may use.

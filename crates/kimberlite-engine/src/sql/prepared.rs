@@ -189,9 +189,9 @@ fn register_exactly(
         return Ok(true);
     }
     let table = if name.eq_ignore_ascii_case("_audit") {
-        Some(state.cut.audit().ok_or_else(|| audit_denied(sql))?)
+        Some(state.cut.audit()?.ok_or_else(|| audit_denied(sql))?)
     } else {
-        state.cut.stream(name)
+        state.cut.stream(name)?
     };
     let Some(table) = table else { return Ok(false) };
     named.streams.push(Arc::clone(&table));
@@ -259,7 +259,7 @@ impl Prepared {
             sink,
         };
         if let Some((table, bounds)) = &self.counted {
-            let ids = bounds.ids(&**table);
+            let ids = bounds.ids(&**table)?;
             output.batch.push_i64(i64::try_from(ids.end - ids.start).unwrap_or(i64::MAX));
             output.batch.finish_row();
             if output.row_done()?.is_continue() {

@@ -25,7 +25,7 @@ pub(super) struct QueryState {
     timeout_ms: u64,
     failure: Mutex<Option<Error>>,
     selects: AtomicBool,
-    streams: OnceLock<Arc<Vec<StreamInfo>>>,
+    streams: OnceLock<Result<Arc<Vec<StreamInfo>>, Error>>,
 }
 
 impl QueryState {
@@ -118,7 +118,7 @@ impl QueryState {
     }
 
     /// The rows of `_streams`, made once per query.
-    pub(super) fn streams(&self) -> Arc<Vec<StreamInfo>> {
-        Arc::clone(self.streams.get_or_init(|| Arc::new(self.cut.streams())))
+    pub(super) fn streams(&self) -> Result<Arc<Vec<StreamInfo>>, Error> {
+        self.streams.get_or_init(|| self.cut.streams().map(Arc::new)).clone()
     }
 }

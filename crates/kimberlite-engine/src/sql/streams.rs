@@ -35,12 +35,13 @@ impl Table for Streams {
     }
 
     fn plan(&self, ask: &mut Ask<'_>) {
-        let rows = self.state.streams().len() as u64;
+        // A failure is told when the rows are asked for.
+        let rows = self.state.streams().map_or(0, |rows| rows.len() as u64);
         ask.answer(0, rows, 20.0 + rows as f64, false);
     }
 
     fn open(&self) -> StreamsCursor {
-        StreamsCursor { state: Arc::clone(&self.state), rows: self.state.streams(), at: 0 }
+        StreamsCursor { state: Arc::clone(&self.state), rows: Arc::default(), at: 0 }
     }
 }
 
@@ -57,6 +58,7 @@ impl Cursor for StreamsCursor {
     }
 
     fn filter(&mut self, _plan: i32, _operands: &[Operand]) -> Result<(), Error> {
+        self.rows = self.state.streams()?;
         self.at = 0;
         Ok(())
     }
