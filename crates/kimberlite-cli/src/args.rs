@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{append, dev, query, read};
+use crate::commands::{
+    append, bench, dev, export, import, pages, query, read, streams, tail, verify,
+};
 
 /// Kimberlite, a database of events that never change.
 #[derive(Debug, Parser)]
@@ -30,5 +32,13 @@ pub(crate) enum Command {
     Dev(dev::Args),
     Append(append::Args),
     Read(read::Args),
+    Tail(tail::Args),
     Query(query::Args),
+    Streams(streams::Args),
+    Verify(verify::Args),
+    Import(import::Args),
+    Export(export::Args),
+    Bench(bench::Args),
+    Completions(pages::Completions),
+    Man(pages::Man),
 }

@@ -8,13 +8,17 @@ mod connect;
 mod escape;
 mod events;
 mod failure;
+mod histogram;
 mod input;
 mod output;
+mod progress;
 mod rows;
+mod shell;
 mod signals;
 mod sql;
 mod terminal;
 mod time;
+mod transfer;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -71,7 +75,7 @@ fn start_log(arguments: &Arguments) -> Outcome<()> {
 }
 
 /// Says on standard error what went wrong. Nobody is left to tell where that fails.
-fn tell(failure: &Failure) {
+pub(crate) fn tell(failure: &Failure) {
     let Failure::Told { message, cure, .. } = failure else { return };
     let (red, plain) =
         if terminal::stderr_colours() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };

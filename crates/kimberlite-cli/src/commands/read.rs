@@ -52,10 +52,6 @@ pub(crate) struct Args {
 
 /// Reads and writes out.
 pub(crate) async fn run(args: &Args, signals: &Signals) -> Outcome<()> {
-    if args.to.is_some_and(|to| to < args.from) {
-        let (from, to) = (args.from, args.to.unwrap_or(0));
-        return Err(Failure::usage(format!("--to is {to}; it must not lie before --from, {from}")));
-    }
     let work = async |client: Client| signals.or(read(args, &client)).await;
     args.connection.with_client(Database::MustExist, signals, work).await
 }
@@ -88,7 +84,13 @@ pub(crate) fn checked_range(
         return Err(Failure::new(exit::NOT_FOUND, message)
             .cure(format!("use an offset from 0 to {next_offset}")));
     }
-    Ok(from..to.map_or(next_offset, |to| to.min(next_offset)))
+    let end = to.unwrap_or(next_offset);
+    if end < from {
+        return Err(Failure::usage(format!(
+            "--to is {end}; it must not lie before {option}, {from}"
+        )));
+    }
+    Ok(from..end.min(next_offset))
 }
 
 /// A range of a stream, page by page, each small enough to hold many times.
