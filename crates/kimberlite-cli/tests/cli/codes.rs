@@ -1,0 +1,192 @@
+//! Each exit code, and that the message names the cause and the cure.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::common::{Home, Ran, client, dead_address, server};
+
+fn failed(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, code, "{ran:?}");
+    for word in words {
+        assert!(ran.err.contains(word), "{word:?} is not in {ran:?}");
+    }
+}
+
+/// 3: what is not there is named, with what to do.
+#[test]
+fn not_found() {
+    let home = Home::new();
+    failed(&home.run(&["read", "s"]), 3, &["no database in \"db\"", "streams create"]);
+    home.ok(&["append", "s", "--create", "non-phi", "x"]);
+    for command in ["read", "tail", "append", "verify", "export"] {
+        let ran = home.run(&[command, "missing"]);
+        failed(&ran, 3, &["missing", "STREAM_NOT_FOUND", "streams list"]);
+    }
+    failed(&home.run(&["read", "s", "--from", "2"]), 3, &["--from is 2", "0 to 1"]);
+    failed(&home.run(&["import", "s", "none.ndjson"]), 3, &["none.ndjson"]);
+    failed(&home.run(&["append", "s", "--file", "none.txt"]), 3, &["none.txt"]);
+    let server = server();
+    let home = Home::of(&server);
+    failed(&home.run(&["streams", "list", "--tenant", "9"]), 3, &["TENANT_NOT_FOUND", "--tenant"]);
+}
+
+/// 4: a wrong token, or none. The token itself is never repeated.
+#[test]
+fn refused() {
+    let server = server();
+    let home = Home::of(&server);
+    let wrong = home.run(&["streams", "list", "--token", "not-this-one"]);
+    failed(&wrong, 4, &["AUTH_FAILED", "check the token"]);
+    assert!(!wrong.err.contains("not-this-one"));
+    let none = home.command(&["streams", "list"]).env_remove("KIMBERLITE_TOKEN").output();
+    failed(&crate::common::ran(none.expect("runs")), 4, &["--token-file"]);
+    home.write("token", "secret\n");
+    home.ok(&["streams", "list", "--token-file", "token"]);
+}
+
+/// 5: nobody listens.
+#[test]
+fn unavailable() {
+    let home = Home { address: dead_address(), ..Home::new() };
+    let ran = home.run(&["read", "s", "--timeout-ms", "500"]);
+    failed(&ran, 5, &["CONNECTION_FAILED", &home.address, "kimberlite dev"]);
+}
+
+/// 6: what is already there is left as it is: a file that is to be written, a port in use.
+#[test]
+fn conflict() {
+    let home = Home::new();
+    home.ok(&["append", "s", "--create", "non-phi", "x"]);
+    home.write("there", "precious");
+    failed(&home.run(&["export", "s", "-o", "there"]), 6, &["there already", "--resume"]);
+    assert_eq!(home.file("there"), b"precious");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let ran = home.run(&["dev", "--listen", &address]);
+    assert!(ran.code != 0 && ran.err.contains("--listen 127.0.0.1:0"), "{ran:?}");
+}
+
+/// 7: a raw file with a changed byte is not imported beyond it, and one that was cut short says so.
+#[test]
+fn not_verified() {
+    let home = Home::new();
+    home.ok(&["append", "s", "--create", "non-phi", "first", "second"]);
+    home.ok(&["export", "s", "--format", "raw", "-o", "s.raw"]);
+    let whole = home.file("s.raw");
+    let mut bytes = whole.clone();
+    let at = bytes.windows(6).position(|part| part == b"second").expect("it is there");
+    bytes[at] ^= 1;
+    home.write("bad.raw", &bytes);
+    let bad = home.run(&["import", "t", "bad.raw", "--format", "raw", "--create", "non-phi"]);
+    failed(&bad, 7, &["bad.raw", "offset 1", "checksum"]);
+    assert_eq!(home.ok(&["read", "t", "--format", "lines"]), "first\n");
+    home.write("cut.raw", &whole[..whole.len() - 30]);
+    let cut = home.run(&["import", "u", "cut.raw", "--format", "raw", "--create", "non-phi"]);
+    failed(&cut, 2, &["cut.raw was cut short after 1 events", "export --resume"]);
+    home.write("cut.raw", &whole);
+    home.ok(&["import", "u", "cut.raw", "--format", "raw"]);
+    assert_eq!(home.ok(&["read", "u", "--format", "lines"]), "first\nsecond\n");
+}
+
+/// 8: an append whose answer never comes. The proxy passes the append on and swallows what comes
+/// back.
+#[test]
+fn unknown_outcome() {
+    let server = server();
+    let home = Home::of(&server);
+    home.ok(&["streams", "create", "s", "--class", "non-phi"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let target = server.local_addr();
+    std::thread::spawn(move || {
+        for inbound in listener.incoming().flatten() {
+            let outbound = TcpStream::connect(target).expect("the server is there");
+            swallow_after(inbound, outbound, b"the marked event");
+        }
+    });
+    let args = ["append", "s", "the marked event", "-a", &address, "--timeout-ms", "1500"];
+    let ran = home.run(&args);
+    failed(&ran, 8, &["whether the last batch was appended is not known", "read the stream's end"]);
+    assert_eq!(client(&server).stream_by_name("s").expect("there").next_offset, 1);
+}
+
+/// Copies both ways, the answers only until the mark was asked for.
+fn swallow_after(inbound: TcpStream, outbound: TcpStream, mark: &'static [u8]) {
+    let seen = Arc::new(AtomicBool::new(false));
+    let copy = |mut from: TcpStream, mut to: TcpStream, seen: Arc<AtomicBool>, requests: bool| {
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                let bytes = &buffer[..count];
+                if requests && bytes.windows(mark.len()).any(|part| part == mark) {
+                    seen.store(true, Ordering::SeqCst);
+                }
+                if (requests || !seen.load(Ordering::SeqCst)) && to.write_all(bytes).is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let (in_two, out_two) = (inbound.try_clone(), outbound.try_clone());
+    copy(inbound, outbound, seen.clone(), true);
+    copy(out_two.expect("a handle"), in_two.expect("a handle"), seen, false);
+}
+
+/// 1: what has no code of its own, as a full disk.
+#[cfg(target_os = "linux")]
+#[test]
+fn plain_failure() {
+    let home = Home::new();
+    home.ok(&["append", "s", "--create", "non-phi", "x"]);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let output = home.command(&["read", "s"]).stdout(full).output().expect("runs");
+    failed(&crate::common::ran(output), 1, &["standard output", "No space left"]);
+}
+
+/// 143 and 130: the signal is told, and an embedded database is left in good order.
+#[cfg(unix)]
+#[test]
+fn signals() {
+    use rustix::process::Signal;
+    for (number, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let home = Home::new();
+        home.ok(&["append", "s", "--create", "non-phi", "x"]);
+        let mut child = home.spawn(&["tail", "-f", "s"]);
+        // Once the event is there, the command is at work.
+        let mut byte = [0];
+        child.stdout.as_mut().expect("piped").read_exact(&mut byte).expect("an event comes");
+        crate::common::signal(&child, number);
+        assert_eq!(child.wait().expect("it ends").code(), Some(code));
+        home.ok(&["verify"]);
+    }
+}
+
+/// 0: a development server says how to connect, serves, ends at Ctrl-C and removes its folder.
+#[cfg(unix)]
+#[test]
+fn dev_server() {
+    use std::io::BufRead;
+    let home = Home::new();
+    let mut child = home.spawn(&["dev", "--listen", "127.0.0.1:0", "--tenant", "3"]);
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut after = |mark: &str| {
+        let line = lines.by_ref().flatten().find(|line| line.contains(mark)).expect(mark);
+        line.split_whitespace().nth(1).expect("a value").to_string()
+    };
+    let (address, token) = (after("address  "), after("token  "));
+    let folder = after("database  ");
+    for language in ["Rust", "Python", "C "] {
+        after(language);
+    }
+    after("Ctrl-C");
+    let connection = ["-a", &address, "--token", &token, "--tenant", "3"];
+    let with = |args: &[&str]| home.ok(&[args, &connection].concat());
+    with(&["append", "s", "hello", "--create", "non-phi"]);
+    assert_eq!(with(&["read", "s", "--format", "lines"]), "hello\n");
+    assert!(crate::common::exists(&folder));
+    crate::common::signal(&child, rustix::process::Signal::INT);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(!crate::common::exists(&folder), "{folder} was left behind");
+}
