@@ -26,6 +26,47 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * The structs of Arrow's C data and C stream interfaces, whose layout is Arrow's promise, for
+ * programs that do not have them from elsewhere.
+ */
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+struct ArrowSchema {
+  const char *format;
+  const char *name;
+  const char *metadata;
+  int64_t flags;
+  int64_t n_children;
+  struct ArrowSchema **children;
+  struct ArrowSchema *dictionary;
+  void (*release)(struct ArrowSchema *);
+  void *private_data;
+};
+struct ArrowArray {
+  int64_t length;
+  int64_t null_count;
+  int64_t offset;
+  int64_t n_buffers;
+  int64_t n_children;
+  const void **buffers;
+  struct ArrowArray **children;
+  struct ArrowArray *dictionary;
+  void (*release)(struct ArrowArray *);
+  void *private_data;
+};
+#endif
+#ifndef ARROW_C_STREAM_INTERFACE
+#define ARROW_C_STREAM_INTERFACE
+struct ArrowArrayStream {
+  int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
+  int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
+  const char *(*get_last_error)(struct ArrowArrayStream *);
+  void (*release)(struct ArrowArrayStream *);
+  void *private_data;
+};
+#endif
+
 /**
  * The version of this C ABI: the number that kmb_abi_version gives. It grows when a function or a
  * layout changes incompatibly, never when one is added.
@@ -353,6 +394,21 @@
  * Requests under way on one connection.
  */
 #define KMB_LIMIT_INFLIGHT_REQUESTS 4096
+
+/**
+ * Arrow's struct ArrowArrayStream. This header defines it where no other one did.
+ *
+ * Ownership: the caller gives the struct's memory, the library fills it in, and whoever has it at
+ * last calls its release, which frees everything but that memory. The arrays that it gives own what
+ * they show, so they outlive the stream, the client and the library's other objects. Threads: one at
+ * a time. Its functions return 0 or an errno; get_last_error then tells the error's name and detail.
+ */
+typedef struct ArrowArrayStream ArrowArrayStream;
+
+/**
+ * Arrow's struct ArrowSchema. This header defines it where no other one did.
+ */
+typedef struct ArrowSchema ArrowSchema;
 
 /**
  * A client of one database and tenant.
@@ -2139,6 +2195,175 @@ KmbError kmb_submit_verify(KmbClient *client,
  * wrote into the caller's memory.
  */
 void kmb_verification_free(KmbVerification *verification);
+
+/**
+ * Gives a result to Arrow, as a stream of one or more batches of columns. It is copied, so the
+ * result may be freed meanwhile, and exported again.
+ *
+ * A column's type is the one of its values: int64, float64, bool, utf8 or binary, each with nulls;
+ * without any value the column's declared type, else null. Integers among floating-point numbers
+ * become such where that is exact, text among bytes becomes bytes, and truth values among integers
+ * become 0 and 1. INVALID_ARGUMENT names the row and the column of any other mixture.
+ *
+ * schema: NULL, or the types that the caller wants: a struct of as many children as there are
+ * columns, in order, of the formats n, b, l, g, u and z; names do not matter. stream_out: receives
+ * the stream; the caller calls its release.
+ */
+KmbError kmb_query_result_arrow(const KmbQueryResult *result,
+                                const ArrowSchema *schema,
+                                ArrowArrayStream *stream_out,
+                                KmbDetail **detail_out);
+
+/**
+ * Gives the rows of a cursor that were not taken yet to Arrow, as a stream of a batch of columns for
+ * each batch of rows. Asked for the schema or a batch, it waits as kmb_cursor_next does. Releasing
+ * the stream does not close the cursor; closing the cursor ends the stream with CLOSED (ECANCELED).
+ *
+ * A column's type is its declared one, else that of its values in the batches that come until each
+ * column has shown one, at most 65,536 rows; null where there is none. What comes later must fit as
+ * kmb_query_result_arrow says: what does not ends the stream with INVALID_ARGUMENT (EINVAL), which
+ * names the row and the column. To be independent of the data, give a schema.
+ *
+ * schema: as for kmb_query_result_arrow. stream_out: receives the stream; the caller calls its
+ * release.
+ */
+KmbError kmb_cursor_arrow(KmbCursor *cursor,
+                          const ArrowSchema *schema,
+                          ArrowArrayStream *stream_out,
+                          KmbDetail **detail_out);
+
+/**
+ * Gives a page's events to Arrow, as a stream of one batch with the columns offset (uint64),
+ * timestamp (nanoseconds, UTC) and data (binary). It is copied, so the page may be freed meanwhile.
+ *
+ * page: a page of the library, or one that the caller made: of it count, first_offset, data,
+ * data_len, lens and timestamps are read. INVALID_ARGUMENT where the lengths do not add up to
+ * data_len. stream_out: receives the stream; the caller calls its release.
+ */
+KmbError kmb_page_arrow(const KmbPage *page, ArrowArrayStream *stream_out, KmbDetail **detail_out);
+
+/**
+ * Gives the events that a reader has not read yet to Arrow, as a stream of a batch for each page,
+ * with the columns of kmb_page_arrow. The data is not copied again: a batch keeps its page. Asked
+ * for a batch, it waits as kmb_reader_next does. Releasing the stream does not close the reader;
+ * closing the reader ends the stream with CLOSED (ECANCELED).
+ *
+ * stream_out: receives the stream; the caller calls its release.
+ */
+KmbError kmb_reader_arrow(KmbReader *reader, ArrowArrayStream *stream_out, KmbDetail **detail_out);
+
+/**
+ * Creates a stream, or gives the one with the same name and data class. STREAM_EXISTS where the
+ * name belongs to another class.
+ *
+ * name: 1 to 255 bytes of UTF-8 with a NUL behind them. data_class: `KMB_DATA_CLASS_*`.
+ * stream_id_out: receives the stream's id.
+ */
+KmbError kmb_client_create_stream(KmbClient *client,
+                                  const char *name,
+                                  uint8_t data_class,
+                                  uint64_t *stream_id_out);
+
+/**
+ * Creates a stream, or gives the one with the same name and data class. STREAM_EXISTS where the
+ * name belongs to another class.
+ *
+ * name: UTF-8 of name_len bytes, 1 to 255. data_class: `KMB_DATA_CLASS_*`. stream_id_out: receives
+ * the stream's id.
+ */
+KmbError kmb_create_stream(KmbClient *client,
+                           const char *name,
+                           size_t name_len,
+                           uint8_t data_class,
+                           const KmbCallOptions *call,
+                           uint64_t *stream_id_out,
+                           KmbDetail **detail_out);
+
+/**
+ * Submits kmb_create_stream. The completion's values: the stream's id.
+ */
+KmbError kmb_submit_create_stream(KmbClient *client,
+                                  KmbQueue *queue,
+                                  const char *name,
+                                  size_t name_len,
+                                  uint8_t data_class,
+                                  const KmbCallOptions *call,
+                                  uint64_t tag,
+                                  uint64_t *operation_out,
+                                  KmbDetail **detail_out);
+
+/**
+ * Lists the tenant's streams by id, all of them.
+ *
+ * list_out: receives the list; the caller frees it with kmb_stream_list_free.
+ */
+KmbError kmb_list_streams(KmbClient *client,
+                          const KmbCallOptions *call,
+                          KmbStreamList **list_out,
+                          KmbDetail **detail_out);
+
+/**
+ * Submits kmb_list_streams. The completion's result: the KmbStreamList.
+ */
+KmbError kmb_submit_list_streams(KmbClient *client,
+                                 KmbQueue *queue,
+                                 const KmbCallOptions *call,
+                                 uint64_t tag,
+                                 uint64_t *operation_out,
+                                 KmbDetail **detail_out);
+
+/**
+ * Tells about a stream by its id, as a list of one. STREAM_NOT_FOUND where there is none.
+ *
+ * list_out: receives the list; the caller frees it with kmb_stream_list_free.
+ */
+KmbError kmb_stream_info(KmbClient *client,
+                         uint64_t stream_id,
+                         const KmbCallOptions *call,
+                         KmbStreamList **list_out,
+                         KmbDetail **detail_out);
+
+/**
+ * Submits kmb_stream_info. The completion's result: the KmbStreamList of one.
+ */
+KmbError kmb_submit_stream_info(KmbClient *client,
+                                KmbQueue *queue,
+                                uint64_t stream_id,
+                                const KmbCallOptions *call,
+                                uint64_t tag,
+                                uint64_t *operation_out,
+                                KmbDetail **detail_out);
+
+/**
+ * Tells about a stream by its name, compared under ASCII case folding, as a list of one.
+ * STREAM_NOT_FOUND where there is none.
+ *
+ * name: UTF-8 of name_len bytes. list_out: receives the list; the caller frees it with
+ * kmb_stream_list_free.
+ */
+KmbError kmb_stream_by_name(KmbClient *client,
+                            const char *name,
+                            size_t name_len,
+                            const KmbCallOptions *call,
+                            KmbStreamList **list_out,
+                            KmbDetail **detail_out);
+
+/**
+ * Submits kmb_stream_by_name. The completion's result: the KmbStreamList of one.
+ */
+KmbError kmb_submit_stream_by_name(KmbClient *client,
+                                   KmbQueue *queue,
+                                   const char *name,
+                                   size_t name_len,
+                                   const KmbCallOptions *call,
+                                   uint64_t tag,
+                                   uint64_t *operation_out,
+                                   KmbDetail **detail_out);
+
+/**
+ * Frees a list of streams once; NULL is harmless.
+ */
+void kmb_stream_list_free(KmbStreamList *list);
 
 /**
  * Creates a tenant. The token's role must be admin on it, or on every tenant.

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use kimberlite_client::{QueryResult, RowCursor};
+use kimberlite_client::{Column, QueryResult, RowCursor};
 use kimberlite_wire::{CompletionKind, Error};
 
 use crate::arguments::Out;
@@ -28,16 +28,22 @@ pub struct KmbCursor {
 
 static CURSORS: Table<CursorState> = Table::new(5, "KmbCursor");
 
-struct CursorState {
+/// A cursor behind its handle.
+pub(crate) struct CursorState {
     client: Arc<ClientState>,
     schema: QueryResult,
     rows: Closable<RowCursor>,
 }
 
 impl CursorState {
-    async fn next(&self) -> Result<Option<QueryResult>, Error> {
+    pub(crate) async fn next(&self) -> Result<Option<QueryResult>, Error> {
         let mut rows = self.rows.lock().await?;
         self.rows.until_closed(rows.next_batch()).await
+    }
+
+    /// The columns in order.
+    pub(crate) fn columns(&self) -> &[Column] {
+        self.schema.columns()
     }
 
     /// Ends the query too, unless a call is under way: that call then drops the rows as it ends.
@@ -64,6 +70,11 @@ async fn open(client: Arc<ClientState>, statement: Statement) -> Result<Handle, 
     let rows = client.query_cursor(&sql, &params, at, &options).await?;
     let state = CursorState { client, schema: rows.schema(), rows: Closable::new("cursor", rows) };
     Ok(Handle(CURSORS.insert(Arc::new(state))?))
+}
+
+/// The cursor of a handle.
+pub(crate) fn get(cursor: *const KmbCursor) -> Result<Arc<CursorState>, Error> {
+    CURSORS.get("cursor", cursor)
 }
 
 /// Closes a cursor that nobody wants any more.

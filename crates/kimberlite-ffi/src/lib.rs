@@ -11,6 +11,7 @@
 
 mod append;
 mod arguments;
+mod arrow;
 mod blocks;
 mod boundary;
 mod call;
@@ -45,6 +46,7 @@ mod wake_fd;
 mod watch;
 
 pub use append::*;
+pub use arrow::*;
 pub use blocks::*;
 pub use call::KmbCallOptions;
 pub use client::*;

@@ -6,6 +6,7 @@ use kimberlite_client::{QueryResult, ValueRef, ValueType};
 use kimberlite_wire::Error;
 
 use crate::arguments::{Out, null};
+use crate::arrow::columns;
 use crate::boundary::{boundary, quietly};
 use crate::detail::{KmbDetail, KmbError};
 use crate::generated::KMB_CELL_OFFSET_SHIFT;
@@ -215,6 +216,40 @@ unsafe fn table<'a>(result: *const KmbQueryResult) -> Result<&'a Table, Error> {
     }
     // SAFETY: `give` put it there.
     Ok(unsafe { &*table })
+}
+
+/// A result's cells as Arrow's columns are built from them.
+pub(crate) struct Cells<'a> {
+    table: &'a Table,
+    pub(crate) row_count: usize,
+    /// Names and declared types.
+    pub(crate) columns: Vec<(String, String)>,
+}
+
+impl Cells<'_> {
+    /// A cell of a row and a column that are there.
+    pub(crate) fn at(&self, row: usize, column: usize) -> columns::Cell<'_> {
+        match self.table.cell(row, column) {
+            Ok(Cell::Int64(value)) => columns::Cell::Int64(value),
+            Ok(Cell::Float64(value)) => columns::Cell::Float64(value),
+            Ok(Cell::Bool(value)) => columns::Cell::Bool(value),
+            Ok(Cell::Text(text)) => columns::Cell::Text(&text[..text.len() - 1]),
+            Ok(Cell::Bytes(bytes)) => columns::Cell::Bytes(bytes),
+            Ok(Cell::Null) | Err(_) => columns::Cell::Null,
+        }
+    }
+}
+
+/// The cells of a result.
+///
+/// # Safety
+/// The result must be NULL or not freed yet.
+pub(crate) unsafe fn cells<'a>(result: *const KmbQueryResult) -> Result<Cells<'a>, Error> {
+    // SAFETY: the caller's promise.
+    let table = unsafe { table(result)? };
+    let text = |text: &CString| text.to_string_lossy().into_owned();
+    let columns = table.columns.iter().map(|(name, kind)| (text(name), text(kind))).collect();
+    Ok(Cells { table, row_count: table.row_count, columns })
 }
 
 /// The integer in a cell; a truth value is 0 or 1. INVALID_ARGUMENT names another type, or a row or

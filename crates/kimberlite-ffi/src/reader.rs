@@ -26,15 +26,29 @@ pub struct KmbReader {
 
 static READERS: Table<ReaderState> = Table::new(4, "KmbReader");
 
-struct ReaderState {
+/// A reader behind its handle.
+pub(crate) struct ReaderState {
     client: Arc<ClientState>,
     pages: Closable<Pages>,
 }
 
 impl ReaderState {
-    async fn next(&self) -> Result<Option<Page>, Error> {
+    /// The next page; `None` at the end.
+    pub(crate) async fn next(&self) -> Result<Option<Page>, Error> {
         let mut pages = self.pages.lock().await?;
         self.pages.until_closed(pages.next()).await
+    }
+}
+
+/// The reader of a handle.
+pub(crate) fn get(reader: *const KmbReader) -> Result<Arc<ReaderState>, Error> {
+    READERS.get("reader", reader)
+}
+
+/// Closes a reader that nobody wants any more.
+pub(crate) fn discard(reader: *mut KmbReader) {
+    if let Ok(Some(reader)) = READERS.remove("reader", reader) {
+        reader.pages.close();
     }
 }
 

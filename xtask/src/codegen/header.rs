@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::contract::Contract;
 
 /// The sources in the order of the header.
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 22] = [
     "detail",
     "generated",
     "query",
@@ -28,6 +28,7 @@ const SOURCES: [&str; 21] = [
     "reader",
     "subscription",
     "verification",
+    "arrow",
 ];
 /// Behind those: what the header names but nobody needs to read first.
 const LAST_SOURCES: [&str; 2] = ["tenant", "operation"];

@@ -74,6 +74,7 @@ void test_read(const Door *door);
 void test_blocks(const Door *door);
 void test_query(const Door *door);
 void test_cursor(const Door *door);
+void test_arrow(const Door *door);
 void test_tenants(const Door *door);
 void test_subscription(const Door *door);
 void test_submit(const Door *door);

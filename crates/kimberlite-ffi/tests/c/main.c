@@ -28,6 +28,7 @@ static const struct {
     {"blocks", test_blocks},
     {"query", test_query},
     {"cursor", test_cursor},
+    {"arrow", test_arrow},
     {"tenants", test_tenants},
     {"subscription", test_subscription},
     {"submit", test_submit},

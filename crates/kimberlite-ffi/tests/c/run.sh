@@ -40,7 +40,7 @@ trap 'exit 130' INT TERM
 
 warnings="-Wall -Wextra -Wpedantic -Werror"
 sources="$here/main.c $here/harness.c $here/library.c $here/connect.c $here/nulls.c $here/data.c
-  $here/sql.c $here/live.c $here/queue.c $here/process.c"
+  $here/sql.c $here/arrow.c $here/live.c $here/queue.c $here/process.c"
 
 build_library() {
   (cd "$root" && "$cargo" build --quiet --profile "$profile" -p kimberlite-ffi "$@")

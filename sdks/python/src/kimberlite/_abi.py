@@ -446,4 +446,8 @@ PROTOTYPES: Final[tuple[tuple[str, Any, tuple[Any, ...]], ...]] = (
         c_uint32,
         (c_void_p, c_void_p, c_void_p, c_uint64, c_void_p, c_void_p),
     ),
+    ("kmb_query_result_arrow", c_uint32, (c_void_p, c_void_p, c_void_p, c_void_p)),
+    ("kmb_cursor_arrow", c_uint32, (c_void_p, c_void_p, c_void_p, c_void_p)),
+    ("kmb_page_arrow", c_uint32, (c_void_p, c_void_p, c_void_p)),
+    ("kmb_reader_arrow", c_uint32, (c_void_p, c_void_p, c_void_p)),
 )
