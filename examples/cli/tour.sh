@@ -22,7 +22,9 @@ kimberlite tail visits -n 1
 # cut-begin query
 kimberlite query "SELECT id, data ->> '\$.reason' AS reason FROM visits" --format ndjson
 kimberlite query "SELECT count(*) FROM visits WHERE data ->> '\$.patient' = ?" --param 7
-kimberlite query 'SELECT id, text FROM visits' --at-time 2026-01-01T00:00:00Z
+position=$(kimberlite append visits '{"patient": 8, "reason": "scan"}' | sed 's/.*position //')
+kimberlite append visits '{"patient": 8, "reason": "not seen below"}' --quiet
+kimberlite query 'SELECT id, text FROM visits' --at-position "$position"
 kimberlite query 'SELECT id, timestamp, text FROM visits' --format arrow --output visits.arrow
 # cut-end
 

@@ -69,7 +69,7 @@ fn start_log(arguments: &Arguments) -> Outcome<()> {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
-        .with_ansi(terminal::stderr_colours())
+        .with_ansi(false)
         .try_init()
         .map_err(|e| Failure::failed(format!("log lines cannot be written: {e}")))
 }

@@ -125,7 +125,7 @@ async fn resume<'a>(
     let next_offset = client.stream_info(stream).await?.next_offset;
     let Some(progress) = Progress::load(&path)? else {
         let mut progress = progress_at(client, args, stream, next_offset)?;
-        progress.position = reader.position();
+        progress.position = reader.last_end;
         progress.save(&path)?;
         return Ok(Import::new(args, client, stream, reader, Some(path), progress));
     };
@@ -166,10 +166,11 @@ async fn continued(
     }
     let before = progress.events - 1;
     let mut reader = EventReader::file_at(&args.file, args.format, progress.last_start, before)?;
-    let last = reader.next()?;
+    // What cannot be read there is not what was read before.
+    let last = reader.next().unwrap_or_default();
     let page = Pages::new(client, stream, done - 1..done).next().await?;
     let same = page.is_some_and(|page| Some(page.event(0)) == last.as_deref());
-    if same && reader.position() == progress.position {
+    if same && reader.last_end == progress.position {
         return Ok(reader);
     }
     Err(other(&format!("{} is not the file that was imported so far", args.file.display())))
@@ -245,7 +246,7 @@ impl<'a> Import<'a> {
 
     fn advance(&mut self, events: u64) {
         self.progress.events += events;
-        self.progress.position = self.reader.position();
+        self.progress.position = self.reader.last_end;
         self.progress.last_start = self.reader.last_start;
         self.bar.set_position(self.progress.position);
     }

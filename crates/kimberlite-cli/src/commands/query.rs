@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
     /// A value for the statement's next ?; whole numbers and decimals are numbers, everything else
     /// is text. int:, float:, text:, bool:, base64: before it, and null alone, say the type
-    #[arg(short, long, value_name = "VALUE", value_parser = parameter)]
+    #[arg(short, long, value_name = "VALUE", value_parser = parameter, allow_negative_numbers = true)]
     param: Vec<Value>,
 
     /// Shows the data as of a position, which appends and queries tell
@@ -220,7 +220,7 @@ mod tests {
     /// The mark stands below the byte, in the line that holds it.
     #[test]
     fn shows_the_place() {
-        assert_eq!(place("SELECT\n é x", 10).as_deref(), Some(" é x\n     ^"));
+        assert_eq!(place("SELECT\n é x", 11).as_deref(), Some(" é x\n     ^"));
         assert_eq!(place("SELECT", 99), None);
     }
 }

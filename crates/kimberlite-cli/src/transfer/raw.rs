@@ -68,16 +68,15 @@ pub(crate) enum Next {
 
 /// Reads the header: the first event's offset; none where the file ends within it.
 pub(crate) fn read_header(input: &mut impl Read, name: &str) -> Outcome<Option<u64>> {
-    let mut bytes = [0; HEADER_BYTES as usize];
-    if !fill(input, &mut bytes, name)? {
-        return Ok(None);
-    }
-    let (magic, offset) = bytes.split_at(8);
-    if magic != MAGIC {
+    let mut bytes = Vec::new();
+    let read = input.take(HEADER_BYTES).read_to_end(&mut bytes);
+    read.map_err(|e| Failure::failed(format!("{name}: {e}")))?;
+    let (magic, offset) = bytes.split_at(bytes.len().min(8));
+    if !MAGIC.starts_with(magic) {
         return Err(Failure::usage(format!("{name} is not in the raw format"))
             .cure("use --format ndjson where it holds JSON lines"));
     }
-    Ok(Some(u64_of(offset)))
+    Ok((offset.len() == 8).then(|| u64_of(offset)))
 }
 
 /// Reads what comes next, at offset `expected`.

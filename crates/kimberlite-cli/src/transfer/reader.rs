@@ -19,6 +19,8 @@ pub(crate) struct EventReader {
     name: String,
     /// Where the last event begins.
     pub(crate) last_start: u64,
+    /// Where it ends. What could not be read lies behind it.
+    pub(crate) last_end: u64,
     /// The offset that the next record of the raw format must have.
     raw_offset: u64,
     /// The events that were read.
@@ -70,6 +72,7 @@ impl EventReader {
         file.seek(SeekFrom::Start(position)).map_err(|e| Failure::file(path, &e))?;
         reader.input.inner = Box::new(BufReader::with_capacity(1 << 20, file));
         reader.input.position = position;
+        reader.last_end = position;
         reader.raw_offset += events;
         reader.events = events;
         Ok(reader)
@@ -82,6 +85,7 @@ impl EventReader {
             format,
             name,
             last_start: 0,
+            last_end: 0,
             raw_offset: 0,
             events: 0,
             ended: false,
@@ -90,12 +94,8 @@ impl EventReader {
             let first = raw::read_header(&mut reader.input, &reader.name)?;
             reader.raw_offset = first.ok_or_else(|| cut_short(&reader.name, 0))?;
         }
+        reader.last_end = reader.input.position;
         Ok(reader)
-    }
-
-    /// Where the next event begins.
-    pub(crate) fn position(&self) -> u64 {
-        self.input.position
     }
 
     /// The next event's data; none at the end.
@@ -112,10 +112,11 @@ impl EventReader {
         if self.ended {
             return Ok(None);
         }
-        self.last_start = self.input.position;
+        let start = self.input.position;
         match raw::read_next(&mut self.input, self.raw_offset, &self.name)? {
             raw::Next::Event { data, .. } => {
                 self.raw_offset += 1;
+                self.took(start);
                 Ok(Some(data))
             }
             raw::Next::End => {
@@ -135,12 +136,19 @@ impl EventReader {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            self.last_start = start;
-            return data_of(&line).map(Some).map_err(|what| {
+            let data = data_of(&line).map_err(|what| {
                 Failure::usage(format!("{}: the line {what}", name()))
                     .cure("each line is an object with data, or with data_base64")
-            });
+            })?;
+            self.took(start);
+            return Ok(Some(data));
         }
+    }
+
+    /// Notes where the event that was read lies.
+    fn took(&mut self, start: u64) {
+        self.last_start = start;
+        self.last_end = self.input.position;
     }
 }
 

@@ -18,7 +18,7 @@ fn the_tour_runs() {
     let path = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
     let ran = ran(command.env("PATH", path).output().expect("sh runs"));
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
-    for words in ["check-up", "\"reason\":\"fracture\"", "ok   visits: 3 events", "exported: 3"] {
+    for words in ["check-up", "\"reason\":\"fracture\"", "ok   visits: 5 events", "exported: 5"] {
         assert!(ran.out.contains(words), "{words}: {}", ran.out);
     }
 }
