@@ -4,11 +4,14 @@
 use std::fmt::Write;
 
 /// Whether a character is shown by its code: it controls a terminal, or it changes the order or
-/// the visibility of what stands around it.
+/// the visibility of what stands around it. Joiners (U+200C, U+200D) are parts of words and emoji.
 pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+            '\u{200B}' | '\u{200E}' | '\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{2069}'
+                | '\u{FEFF}')
 }
 
 /// Appends one character, by its code where it is unsafe.

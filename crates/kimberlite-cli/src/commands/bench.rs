@@ -42,7 +42,8 @@ pub(crate) struct Args {
     in_flight: u64,
 
     /// Appends started per second, on a schedule
-    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "PER_SECOND",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: Option<u64>,
 
     /// Events in one append

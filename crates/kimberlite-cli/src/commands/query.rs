@@ -30,7 +30,8 @@ pub(crate) struct Args {
 
     /// A value for the statement's next ?; whole numbers and decimals are numbers, everything else
     /// is text. int:, float:, text:, bool:, base64: before it, and null alone, say the type
-    #[arg(short, long, value_name = "VALUE", value_parser = parameter, allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "VALUE", value_parser = parameter,
+          allow_negative_numbers = true)]
     param: Vec<Value>,
 
     /// Shows the data as of a position, which appends and queries tell
