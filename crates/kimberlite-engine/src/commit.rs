@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kimberlite_log::{
@@ -270,8 +270,16 @@ impl Committer {
 
     /// Answers what became durable.
     fn tell(&self, job: Job, result: Result<Done, Error>) {
-        if let (Work::Audit { events, .. }, Ok(_)) = (&job.work, &result) {
-            self.stats.audit_records.fetch_add(u64::from(events.count()), Ordering::Relaxed);
+        let add = |counter: &AtomicU64, count: u32| {
+            counter.fetch_add(u64::from(count), Ordering::Relaxed);
+        };
+        match (&job.work, &result) {
+            (Work::Audit { events, .. }, Ok(_)) => add(&self.stats.audit_records, events.count()),
+            (Work::Append(append), Ok(_)) => {
+                add(&self.stats.appends, 1);
+                add(&self.stats.events, append.count);
+            }
+            _ => {}
         }
         job.reply.send(result);
     }
@@ -280,13 +288,8 @@ impl Committer {
     fn count(&self, drafts: &[EntryDraft], places: &[EntryPlace]) {
         self.stats.failed.store(self.writer.failure().is_some(), Ordering::Relaxed);
         let Some(last) = places.last() else { return };
-        let rows = drafts.iter().flat_map(|draft| &draft.rows);
-        let (appends, events) =
-            rows.fold((0, 0), |(rows, events), row| (rows + 1, events + u64::from(row.count)));
         let block_bytes = drafts.iter().map(|draft| draft.blocks.len() as u64).sum();
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
-        self.stats.appends.fetch_add(appends, Ordering::Relaxed);
-        self.stats.events.fetch_add(events, Ordering::Relaxed);
         self.stats.block_bytes.fetch_add(block_bytes, Ordering::Relaxed);
         self.stats.commit.observe_duration(self.last_commit);
         self.stats.sync.observe_duration(self.writer.last_sync());

@@ -72,9 +72,9 @@ impl Histogram {
 pub struct CommitStats {
     /// Groups that became durable.
     pub groups: AtomicU64,
-    /// Appends that became durable; those that repeat an earlier one are not among them.
+    /// Appends that were answered as durable; one that repeats an earlier one counts again.
     pub appends: AtomicU64,
-    /// Events that became durable, those of the audit among them.
+    /// Their events.
     pub events: AtomicU64,
     /// Bytes of blocks that became durable.
     pub block_bytes: AtomicU64,

@@ -16,13 +16,15 @@ use tokio::net::TcpStream;
 
 use crate::connection::Outbox;
 use crate::directory::Grant;
-use crate::shared::Shared;
+use crate::metrics::Bound;
+use crate::shared::{Place, Shared};
 use crate::transport::Transport;
 
 /// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// A fatal TLS alert, handshake_failure: what a TLS client understands where there is no TLS.
-const TLS_ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28];
+/// A fatal TLS alert, unexpected_message: what a TLS client understands where there is no TLS. No
+/// server that speaks TLS answers a first message so, which lets clients tell the two apart.
+const TLS_ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a];
 /// What a browser or a health check gets.
 const HTTP_ANSWER: &[u8] = b"HTTP/1.1 501 Not Implemented\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 84\r\nConnection: close\r\n\r\n\
@@ -32,6 +34,8 @@ const HTTP_ANSWER: &[u8] = b"HTTP/1.1 501 Not Implemented\r\n\
 const LINGER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(100));
 /// What the log keeps of a name that the client gave.
 const MAX_LOGGED_BYTES: usize = 128;
+/// How long a peer is told to wait where the server is full.
+const FULL_RETRY_MS: u32 = 1_000;
 
 /// An authenticated client.
 pub(crate) struct Authenticated {
@@ -41,6 +45,8 @@ pub(crate) struct Authenticated {
     pub(crate) tenant_id: u64,
     pub(crate) client_name: String,
     pub(crate) client_version: String,
+    /// Its place among the connections.
+    pub(crate) place: Place,
 }
 
 /// Why no connection came about.
@@ -82,8 +88,8 @@ pub(crate) async fn establish(
         }
         Err(error) => return refuse(shared, transport, 0, error).await,
     };
-    match authenticate(shared, &hello, peer) {
-        Ok(grant) => {
+    match admit(shared, &hello, peer) {
+        Ok((grant, place)) => {
             welcome(shared, &mut transport, &header, &hello, &grant).await?;
             Ok(Authenticated {
                 transport,
@@ -92,6 +98,7 @@ pub(crate) async fn establish(
                 tenant_id: hello.tenant_id,
                 client_name: shortened(&hello.client_name),
                 client_version: shortened(&hello.client_version),
+                place,
             })
         }
         Err(error) => refuse(shared, transport, header.request_id, error).await,
@@ -112,12 +119,15 @@ async fn open(shared: &Arc<Shared>, mut tcp: TcpStream) -> Result<Transport, Ref
         (true, None) => {
             tcp.write_all(&TLS_ALERT).await?;
             linger(shared, &mut Transport::Plain(tcp)).await;
-            Err(Refused::Told(Error::protocol("the client wants TLS, which is not configured")))
+            Err(Refused::Told(Error::protocol(
+                "the client speaks TLS, and this server has none at this address; the client \
+                 should leave tls:// out, or the server be given [tls]",
+            )))
         }
         // HTTP gets its answer in its own words further on.
         (false, _) if shared.allow_plaintext || first[0] == b'G' => Ok(Transport::Plain(tcp)),
         (false, _) => {
-            let detail = "this server takes TLS only; use a tls:// address";
+            let detail = "this server takes TLS only at this address; put tls:// before it";
             refuse(shared, Transport::Plain(tcp), 0, Error::protocol(detail)).await
         }
     }
@@ -158,6 +168,28 @@ async fn read_hello(
     }
 }
 
+/// Gives an authenticated client its place. Whether there is one is looked at first, because it
+/// costs nothing.
+fn admit(
+    shared: &Arc<Shared>,
+    hello: &HelloRequest,
+    peer: SocketAddr,
+) -> Result<(Grant, Place), Error> {
+    let full = || {
+        shared.metrics.reached(Bound::Connections);
+        let bound = shared.max_connections;
+        let option = Bound::Connections.option();
+        let detail = format!(
+            "the server has the {bound} connections that it may have ({option}); try again later"
+        );
+        let mut error = Error::new(ErrorCode::Overloaded, detail);
+        error.retry_after_ms = FULL_RETRY_MS;
+        error
+    };
+    let place = shared.take_place().ok_or_else(full)?;
+    Ok((authenticate(shared, hello, peer)?, place))
+}
+
 /// Judges version, token and tenant, in this order: who has no token learns nothing of tenants.
 fn authenticate(
     shared: &Arc<Shared>,
@@ -174,7 +206,9 @@ fn authenticate(
         return Err(Error::new(ErrorCode::VersionMismatch, detail));
     }
     if let Some(wait) = shared.guessing_wait(peer.ip()) {
-        let detail = "too many wrong tokens came from this address; wait before the next";
+        shared.metrics.reached(Bound::AuthFailures);
+        let detail = "too many wrong tokens came from this address; it has to wait, with the right \
+                      token too (limits.auth_failures_burst, limits.auth_failures_per_minute)";
         let mut error = Error::new(ErrorCode::Overloaded, detail);
         error.retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
         return Err(error);
@@ -211,6 +245,7 @@ fn check_token(
     }
     let grant = shared.directory().grant(&hello.auth_token, hello.tenant_id);
     if grant.is_none() {
+        shared.metrics.wrong_tokens.add(1);
         shared.guessed_wrong(peer.ip());
         let detail = "the token is none of those that this server was configured with";
         return Err(Error::new(ErrorCode::AuthFailed, detail));

@@ -17,13 +17,16 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod admin;
 mod budget;
 mod config;
 mod connection;
 mod directory;
 mod guard;
 mod handshake;
+mod handshakes;
 mod listen;
+mod metrics;
 mod server;
 mod shared;
 #[cfg(test)]
@@ -33,8 +36,8 @@ mod token;
 mod transport;
 
 pub use config::{
-    AuditConfig, LimitsConfig, LogConfig, LogFormat, QueryConfig, ServerConfig, StorageConfig,
-    TEMPLATE, TlsConfig, TokenConfig, parse_role,
+    AdminConfig, AuditConfig, LimitsConfig, LogConfig, LogFormat, Purpose, QueryConfig,
+    ServerConfig, StorageConfig, TEMPLATE, TlsConfig, TokenConfig, parse_role,
 };
 pub use server::Server;
 pub use token::{Tenants, TokenHash, new_token};

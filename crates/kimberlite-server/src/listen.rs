@@ -6,30 +6,60 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use kimberlite_wire::{DEFAULT_PORT, Error};
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::config::ServerConfig;
+use crate::config::{Problems, ServerConfig};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
+/// The admin port where an address names none.
+const ADMIN_PORT: u16 = 9432;
+
 /// One address of the configuration, resolved.
 pub(crate) struct Endpoint {
+    option: &'static str,
     text: String,
     /// The first has to be bound; of the rest what can be.
     addresses: Vec<SocketAddr>,
 }
 
-/// Resolves every address and refuses what is not safe. INVALID_ARGUMENT names the address and
-/// what to do.
-pub(crate) fn resolve(config: &ServerConfig) -> Result<Vec<Endpoint>, Error> {
-    let endpoints =
-        config.listen.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
-    for endpoint in &endpoints {
-        let exposed = endpoint.addresses.iter().any(|at| !at.ip().to_canonical().is_loopback());
-        if exposed && !config.insecure_listen {
-            check_safe(config, &endpoint.text)?;
-        }
+impl Endpoint {
+    fn is_exposed(&self) -> bool {
+        self.addresses.iter().any(|at| !at.ip().to_canonical().is_loopback())
     }
-    Ok(endpoints)
+}
+
+/// Resolves every address and refuses what is not safe. Each problem names the address and what to
+/// do.
+pub(crate) fn resolve(config: &ServerConfig, problems: &mut Problems) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for text in &config.listen {
+        let resolved = endpoint("listen", text, DEFAULT_PORT).and_then(|endpoint| {
+            if endpoint.is_exposed() && !config.insecure_listen {
+                check_safe(config, text)?;
+            }
+            Ok(endpoint)
+        });
+        endpoints.extend(problems.note(resolved));
+    }
+    endpoints
+}
+
+/// The same for the admin port, which has no TLS.
+pub(crate) fn resolve_admin(config: &ServerConfig, problems: &mut Problems) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for text in &config.admin.listen {
+        let resolved = endpoint("admin.listen", text, ADMIN_PORT);
+        let Some(endpoint) = problems.note(resolved) else { continue };
+        if endpoint.is_exposed() && !config.admin.exposed {
+            problems.add(format!(
+                "admin.listen {text:?} reaches beyond this machine, where what it tells is neither \
+                 encrypted nor kept from anybody; listen on localhost, or say exposed = true in \
+                 [admin] (--admin-exposed)"
+            ));
+        }
+        endpoints.push(endpoint);
+    }
+    endpoints
 }
 
 /// Beyond loopback every connection needs TLS. Tokens it needs everywhere.
@@ -48,9 +78,10 @@ fn check_safe(config: &ServerConfig, text: &str) -> Result<(), Error> {
     )))
 }
 
-fn endpoint(text: &str) -> Result<Endpoint, Error> {
-    let wrong = |why: &str| Error::invalid(format!("listen {text:?}: {why}"));
-    let (host, port) = split(text).ok_or_else(|| wrong("it must be host:port or host"))?;
+fn endpoint(option: &'static str, text: &str, default_port: u16) -> Result<Endpoint, Error> {
+    let wrong = |why: &str| Error::invalid(format!("{option} {text:?}: {why}"));
+    let why = "it must be host:port or host, with a port from 0 to 65535";
+    let (host, port) = split(text, default_port).ok_or_else(|| wrong(why))?;
     let addresses = if host.eq_ignore_ascii_case("localhost") {
         // Not asked of the resolver: the name must mean loopback, and both kinds of it.
         vec![
@@ -65,11 +96,11 @@ fn endpoint(text: &str) -> Result<Endpoint, Error> {
     if addresses.is_empty() {
         return Err(wrong("the name has no address"));
     }
-    Ok(Endpoint { text: text.to_string(), addresses })
+    Ok(Endpoint { option, text: text.to_string(), addresses })
 }
 
 /// Splits `host`, `host:port`, `[v6]` and `[v6]:port`.
-fn split(text: &str) -> Option<(&str, u16)> {
+fn split(text: &str, default_port: u16) -> Option<(&str, u16)> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']')?;
         (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
@@ -80,7 +111,7 @@ fn split(text: &str) -> Option<(&str, u16)> {
             None => (text, None),
         }
     };
-    let port = port.map_or(Some(DEFAULT_PORT), |port| port.parse().ok())?;
+    let port = port.map_or(Some(default_port), |port| port.parse().ok())?;
     (!host.is_empty()).then_some((host, port))
 }
 
@@ -104,8 +135,8 @@ pub(crate) fn bind(endpoints: &[Endpoint]) -> Result<Vec<TcpSocket>, Error> {
                 // Where another program has the port on the other loopback address, clients of
                 // `localhost` would reach that one.
                 Err(error) if number == 0 || (fixed && error.kind() == ErrorKind::AddrInUse) => {
-                    let text = &endpoint.text;
-                    let detail = format!("listen {text:?}: {address} cannot be bound: {error}");
+                    let Endpoint { option, text, .. } = endpoint;
+                    let detail = format!("{option} {text:?}: {address} cannot be bound: {error}");
                     return Err(Error::invalid(detail));
                 }
                 Err(error) => tracing::debug!(%address, %error, "not listening there"),
@@ -142,7 +173,7 @@ pub(crate) fn listen(sockets: Vec<TcpSocket>) -> Result<Vec<(TcpListener, Socket
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TlsConfig;
+    use crate::config::{AdminConfig, TlsConfig};
 
     /// Addresses are read with and without a port, with names and with both kinds of numbers.
     #[test]
@@ -162,9 +193,9 @@ mod tests {
             ("a:65536", None),
         ];
         for (text, wanted) in cases {
-            assert_eq!(split(text), wanted, "{text:?}");
+            assert_eq!(split(text, DEFAULT_PORT), wanted, "{text:?}");
         }
-        assert_eq!(endpoint("localhost:1").map(|e| e.addresses.len()).unwrap(), 2);
+        assert_eq!(endpoint("listen", "localhost:1", 1).map(|e| e.addresses.len()).unwrap(), 2);
     }
 
     /// Nothing listens beyond loopback without TLS unless told so in so many words.
@@ -172,7 +203,12 @@ mod tests {
     fn refuses_unsafe_addresses() {
         let mut config =
             ServerConfig { listen: vec!["0.0.0.0:0".to_string()], ..ServerConfig::default() };
-        let refused = |config: &ServerConfig| resolve(config).err().map(|e| e.detail);
+        let refused = |config: &ServerConfig| {
+            let mut problems = Problems::default();
+            resolve(config, &mut problems);
+            resolve_admin(config, &mut problems);
+            problems.into_result().err().map(|e| e.detail)
+        };
         assert!(refused(&config).unwrap().contains("insecure_listen = true"));
         config.tls = Some(TlsConfig::default());
         assert_eq!(refused(&config), None);
@@ -185,5 +221,11 @@ mod tests {
                 ServerConfig { listen: vec![text.to_string()], ..ServerConfig::default() };
             assert_eq!(refused(&loopback), None, "{text}");
         }
+        let listen = vec!["0.0.0.0:0".to_string(), "127.0.0.1:0".to_string()];
+        let mut admin = ServerConfig { admin: AdminConfig { listen, exposed: false }, ..config };
+        let detail = refused(&admin).unwrap();
+        assert!(detail.contains("admin.listen \"0.0.0.0:0\" reaches beyond"), "{detail}");
+        admin.admin.exposed = true;
+        assert_eq!(refused(&admin), None);
     }
 }

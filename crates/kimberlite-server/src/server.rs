@@ -9,9 +9,9 @@ use kimberlite_engine::{Engine, EngineOptions, Storage};
 use kimberlite_wire::{Error, ErrorCode};
 use tokio::runtime::{Handle, Runtime};
 
-use crate::config::ServerConfig;
+use crate::config::{Problems, ServerConfig};
 use crate::shared::{Handler, Reloadable, Shared, Stage};
-use crate::{accept, listen};
+use crate::{accept, admin, listen};
 
 /// Threads that serve connections where the configuration names none.
 const MAX_DEFAULT_THREADS: usize = 4;
@@ -26,6 +26,7 @@ const DATABASE_CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
     /// Gone once the server was stopped.
     threads: Option<Threads>,
 }
@@ -47,14 +48,20 @@ impl Server {
         config: ServerConfig,
         handler: impl FnOnce(Engine) -> Box<Handler>,
     ) -> Result<Server, Error> {
-        config.check()?;
-        let endpoints = listen::resolve(&config)?;
-        let reloadable = Reloadable::load(&config)?;
+        let mut problems = Problems::default();
+        config.find_problems(&mut problems);
+        let endpoints = listen::resolve(&config, &mut problems);
+        let admin_endpoints = listen::resolve_admin(&config, &mut problems);
+        let reloadable = problems.note(Reloadable::load(&config));
+        problems.into_result()?;
+        // It is only missing where there was a problem.
+        let reloadable = reloadable.map_or_else(|| Reloadable::load(&config), Ok)?;
         let threads = Threads::start(&config)?;
         let entered = threads.handle.enter();
         // Bound before the database is opened, so that a port in use is told at once; listening
         // only after it, so that no client waits for a recovery.
         let sockets = listen::bind(&endpoints)?;
+        let admin_sockets = listen::bind(&admin_endpoints)?;
         let engine = Engine::open(engine_options(&config)).map_err(|error| {
             let place = config.data_dir.display();
             let detail =
@@ -69,8 +76,13 @@ impl Server {
         for (listener, _) in listeners {
             threads.handle.spawn(accept::accept(shared.clone(), listener));
         }
+        let admin_listeners = listen::listen(admin_sockets)?;
+        let admin_addresses = admin_listeners.iter().map(|(_, address)| *address).collect();
+        for (listener, _) in admin_listeners {
+            threads.handle.spawn(admin::serve(shared.clone(), listener));
+        }
         drop(entered);
-        Ok(Server { shared, addresses, threads: Some(threads) })
+        Ok(Server { shared, addresses, admin_addresses, threads: Some(threads) })
     }
 
     /// The first address that it listens on, with the port that was really bound.
@@ -82,6 +94,16 @@ impl Server {
     /// Every address that it listens on.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Every address of the admin port.
+    pub fn admin_addrs(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
+    /// Bytes that are accounted for: of requests under way, and buffered for connections.
+    pub fn accounted_bytes(&self) -> (usize, usize) {
+        (self.shared.requests.used(), self.shared.buffers.used())
     }
 
     /// The database behind it.
@@ -122,11 +144,16 @@ impl Server {
         closed
     }
 
+    /// Counts a reload that failed before there was a configuration to reload.
+    pub fn note_failed_reload(&self) {
+        self.shared.metrics.failed_reloads.add(1);
+    }
+
     /// Takes over the tokens and the certificates of another configuration, and nothing else of
     /// it. Connections whose token is gone or grants something else now are closed. Where it
     /// fails, everything stays as it was. INVALID_ARGUMENT names what is wrong.
     pub fn reload(&self, config: &ServerConfig) -> Result<(), Error> {
-        config.check()?;
+        config.check().inspect_err(|_| self.shared.metrics.failed_reloads.add(1))?;
         self.shared.reload(config)?;
         ensure_tenants(&self.shared.engine, config)
     }
@@ -225,6 +252,8 @@ fn engine_options(config: &ServerConfig) -> EngineOptions {
         segment_bytes: config.storage.segment_bytes,
         query_timeout_ms: config.query.timeout_ms,
         query_memory_bytes: config.query.memory_bytes,
+        query_total_memory_bytes: config.query.total_memory_bytes,
+        query_tenant_memory_bytes: config.query.tenant_memory_bytes,
         query_rows: config.query.rows,
         query_threads: config.query.threads,
         audit_window_ms: config.audit.window_ms,

@@ -339,8 +339,9 @@ fn a_failed_log_is_told() {
     assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
 }
 
-/// A folder whose segments are gone is opened as an empty database, and the log says so; a new
-/// folder and an intact one give no such warning.
+/// A folder whose segments are gone while its states are there is refused by the segment's name; one
+/// whose states are gone as well is opened as an empty database, and the log says so. A new folder
+/// and an intact one give no such warning.
 #[test]
 fn lost_segments_are_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -352,12 +353,21 @@ fn lost_segments_are_told() {
         assert_eq!(process.exit_code(), Some(0));
         assert!(!process.errors().contains(warning), "{}", process.errors());
     }
-    for entry in std::fs::read_dir(folder.path().join("kimberlite-data")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_str().unwrap().starts_with("segment-") {
-            std::fs::remove_file(path).unwrap();
+    let remove = |prefix: &str| {
+        for entry in std::fs::read_dir(folder.path().join("kimberlite-data")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_str().unwrap().starts_with(prefix) {
+                std::fs::remove_file(path).unwrap();
+            }
         }
-    }
+    };
+    remove("segment-");
+    let listen = ["--listen", "127.0.0.1:0"];
+    let output = binary().args(args).args(listen).current_dir(&folder).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("segment 1"), "{}", text(&output.stderr));
+    remove("state-");
+    remove("footer-");
     let process = Process::start(folder.path(), &args);
     assert!(process.errors().contains(warning), "{}", process.errors());
     Raw::open(process.address, 1, TOKEN).create_stream("visits");
@@ -474,9 +484,13 @@ fn mistakes_are_named() {
             .unwrap();
         assert_eq!(output.status.code(), Some(1));
         let error = text(&output.stderr);
-        assert!(error.contains(words) && error.lines().count() == 1, "{error:?} lacks {words:?}");
+        assert!(error.contains(words), "{error:?} lacks {words:?}");
+        assert_eq!(error.lines().count() > 1, error.contains(" problems:"), "{error:?}");
     };
     fails("max_conections = 3", &["--memory"], "unknown field `max_conections`");
+    fails("max_conections = 3", &["--memory"], "no token is configured");
+    fails("io_threads = -1", &["--dev-token", "x", "--log-level", "a=b=c"], "2 problems");
+    fails("", &["--dev-token", "x", "--admin-listen", "0.0.0.0:0"], "--admin-exposed");
     fails("[limits]\nmax_connections = 0", &["--dev-token", "x"], "from 1 to 1000000");
     fails("", &["--memory"], "no token is configured");
     fails("", &["--dev-token", ""], "--dev-token: the token is empty");

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use kimberlite_server::{LogFormat, ServerConfig, TlsConfig};
-use kimberlite_wire::Error;
 
 /// The Kimberlite server.
 ///
@@ -64,6 +63,15 @@ pub(crate) struct Args {
     /// Listens beyond loopback even without TLS.
     #[arg(long)]
     pub(crate) insecure_listen: bool,
+
+    /// An address of the admin port (metrics and health checks over HTTP), host:port; may be
+    /// repeated. Without one there is no admin port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Vec<String>,
+
+    /// Lets the admin port listen beyond loopback.
+    #[arg(long)]
+    pub(crate) admin_exposed: bool,
 
     /// error, warn, info, debug, trace, or a filter.
     #[arg(long, value_name = "LEVEL")]
@@ -132,13 +140,8 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 }
 
 impl Args {
-    /// The configuration: the file's, or the defaults, with the flags over it. Development tokens
-    /// are not in it.
-    pub(crate) fn configuration(&self) -> Result<ServerConfig, Error> {
-        let mut config = match &self.config {
-            Some(file) => ServerConfig::from_file(file)?,
-            None => ServerConfig::default(),
-        };
+    /// Puts the flags over a configuration. The development token is not among them.
+    pub(crate) fn apply(&self, config: &mut ServerConfig) {
         if !self.listen.is_empty() {
             config.listen = self.listen.clone();
         }
@@ -159,12 +162,15 @@ impl Args {
         }
         config.allow_plaintext |= self.allow_plaintext;
         config.insecure_listen |= self.insecure_listen;
+        if !self.admin_listen.is_empty() {
+            config.admin.listen = self.admin_listen.clone();
+        }
+        config.admin.exposed |= self.admin_exposed;
         if let Some(level) = &self.log_level {
             config.log.level = level.clone();
         }
         if let Some(format) = self.log_format {
             config.log.format = format;
         }
-        Ok(config)
     }
 }

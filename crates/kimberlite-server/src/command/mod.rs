@@ -6,10 +6,11 @@ mod run;
 mod token;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use kimberlite_server::{ServerConfig, TEMPLATE};
+use kimberlite_server::{Purpose, ServerConfig, TEMPLATE};
 use kimberlite_wire::Error;
 
 use args::{Args, Command};
@@ -20,9 +21,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match &args.command {
         _ if args.print_config => print(TEMPLATE),
         Some(Command::Config { check: None }) => print(TEMPLATE),
-        Some(Command::Config { check: Some(file) }) => ServerConfig::from_file(file)
-            .and_then(|config| config.check())
-            .and_then(|()| print("The configuration is valid.\n")),
+        Some(Command::Config { check: Some(file) }) => check(file),
         Some(Command::Token(args)) => token::make(args),
         None => run::run(&args),
     };
@@ -33,6 +32,13 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells everything that is wrong with a file, or that nothing is.
+fn check(file: &Path) -> Result<(), Error> {
+    let level = |config: &mut ServerConfig| logging::check(&config.log).err().into_iter().collect();
+    ServerConfig::assemble(Some(file), Purpose::Check, level)?;
+    print("The configuration is valid.\n")
 }
 
 /// Writes to standard output, which may have been closed: that is the reader's choice.

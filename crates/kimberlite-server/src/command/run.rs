@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kimberlite_server::{Server, ServerConfig, Tenants, TokenConfig, new_token};
+use kimberlite_server::{Purpose, Server, ServerConfig, Tenants, TokenConfig, new_token};
 use kimberlite_wire::{Error, ErrorCode, Role};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -25,11 +25,11 @@ struct Development {
 
 /// Starts the server, says how to connect, and waits for the end.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let mut config = args.configuration()?;
-    let development = development(args)?;
-    config.tokens.extend(development.as_ref().map(|token| token.entry.clone()));
-    config.check()?;
+    let development = development(args);
+    let config = configuration(args, development.as_ref(), Purpose::Start)?;
+    let development = development?;
     logging::start(&config.log)?;
+    allow_more_files();
     let server = Server::start(config.clone())?;
     announce(&server, &config, development.as_ref())?;
     if let Some(file) = &args.port_file {
@@ -38,7 +38,39 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| {
         Error::new(ErrorCode::Internal, format!("signals cannot be waited for: {e}"))
     })?;
-    runtime.block_on(serve(server, args, &config, development.as_ref()))
+    runtime.block_on(serve(server, args, &config, &development))
+}
+
+/// Lets the process have as many files open as its user may allow it: what is allowed at first is
+/// often little, for the sake of old programs.
+fn allow_more_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            warn!(%error, "the limit of open files could not be raised");
+        }
+    }
+}
+
+/// The file's configuration, or the defaults, with the flags and the development token over it.
+fn configuration(
+    args: &Args,
+    development: Result<&Option<Development>, &Error>,
+    purpose: Purpose,
+) -> Result<ServerConfig, Error> {
+    ServerConfig::assemble(args.config.as_deref(), purpose, |config| {
+        args.apply(config);
+        let mut wrong = Vec::new();
+        match development {
+            Ok(token) => config.tokens.extend(token.as_ref().map(|token| token.entry.clone())),
+            Err(error) => wrong.push(error.clone()),
+        }
+        wrong.extend(logging::check(&config.log).err());
+        wrong
+    })
 }
 
 /// The token of `--dev-token`, or without a configuration file a new one.
@@ -94,6 +126,9 @@ fn announce(
         }
     }
     let tenant = config.tenants.first().map_or(String::new(), |id| format!(" as tenant {id}"));
+    for address in server.admin_addrs() {
+        text += &format!("  admin     http://{address}/metrics, /healthz, /readyz\n");
+    }
     text += &format!("Connect to {scheme}{}{tenant} with the token.\n", server.local_addr());
     print(&text)
 }
@@ -113,7 +148,7 @@ async fn serve(
     server: Server,
     args: &Args,
     config: &ServerConfig,
-    development: Option<&Development>,
+    development: &Option<Development>,
 ) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     loop {
@@ -153,12 +188,10 @@ async fn serve(
 }
 
 /// Where it fails, the server goes on with what it had.
-fn reload(server: &Server, args: &Args, development: Option<&Development>) {
-    let result = args.configuration().and_then(|mut config| {
-        config.tokens.extend(development.map(|token| token.entry.clone()));
-        server.reload(&config)
-    });
-    match result {
+fn reload(server: &Server, args: &Args, development: &Option<Development>) {
+    let config = configuration(args, Ok(development), Purpose::Reload);
+    let config = config.inspect_err(|_| server.note_failed_reload());
+    match config.and_then(|config| server.reload(&config)) {
         Ok(()) => info!("tokens and certificates were read again"),
         Err(e) => error!(detail = e.detail, "nothing was reloaded"),
     }

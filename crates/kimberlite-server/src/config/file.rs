@@ -1,33 +1,209 @@
 //! The configuration as TOML.
 
+use std::ops::Range;
 use std::path::Path;
 
 use kimberlite_wire::Error;
+use serde::Deserialize;
+use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use super::ServerConfig;
+use super::bounds::BOUNDS;
+use super::problems::Problems;
+use crate::listen;
 
 /// The configuration file with every option, its meaning and its default, all commented out.
 pub const TEMPLATE: &str = include_str!("template.toml");
+/// Mistakes that are looked for in one file.
+const MAX_PROBLEMS: usize = 50;
+
+/// What a configuration is looked at for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To start a server: its addresses are resolved and its certificates read.
+    Start,
+    /// To reload tokens and certificates, which does not look at addresses.
+    Reload,
+    /// To see whether it is valid; no other file is looked at.
+    Check,
+}
 
 impl ServerConfig {
-    /// Reads TOML. INVALID_ARGUMENT names the line and the key; an unknown key is an error.
+    /// Reads TOML. INVALID_ARGUMENT names the line and the key of each mistake; an unknown key is
+    /// one.
     pub fn from_toml(text: &str) -> Result<ServerConfig, Error> {
-        toml::from_str(text).map_err(|e| Error::invalid(describe(text, &e)))
+        let mut problems = Problems::default();
+        let config = ServerConfig::read(text, &mut problems);
+        problems.into_result()?;
+        // It is only missing where there was a problem.
+        Ok(config.unwrap_or_default())
     }
 
-    /// Reads a TOML file. INVALID_ARGUMENT names the file, the line and the key.
+    /// Reads a TOML file. INVALID_ARGUMENT names the file, and the line and the key of each
+    /// mistake.
     pub fn from_file(path: &Path) -> Result<ServerConfig, Error> {
-        let name = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Error::invalid(format!("the configuration file {name}: {e}")))?;
-        ServerConfig::from_toml(&text).map_err(|e| Error::invalid(format!("{name}: {}", e.detail)))
+        ServerConfig::from_toml(&read_file(path)?).map_err(|e| in_file(Some(path), e))
+    }
+
+    /// The configuration of a file, or the defaults, with what `finish` adds and overrides.
+    /// INVALID_ARGUMENT tells everything that is wrong with the file, with what `finish` found and
+    /// with the outcome, all at once.
+    pub fn assemble(
+        file: Option<&Path>,
+        purpose: Purpose,
+        finish: impl FnOnce(&mut ServerConfig) -> Vec<Error>,
+    ) -> Result<ServerConfig, Error> {
+        let mut problems = Problems::default();
+        let read = match file {
+            Some(path) => ServerConfig::read(&read_file(path)?, &mut problems),
+            None => Some(ServerConfig::default()),
+        };
+        // Where the file is no TOML, nothing else is known.
+        if let Some(mut config) = read {
+            for error in finish(&mut config) {
+                problems.about_tokens = true;
+                problems.add(error.detail);
+            }
+            config.find_problems(&mut problems);
+            if purpose == Purpose::Start {
+                listen::resolve(&config, &mut problems);
+                listen::resolve_admin(&config, &mut problems);
+            }
+            if let (Some(tls), true) = (&config.tls, purpose != Purpose::Check) {
+                problems.note(crate::tls::load(tls));
+            }
+            problems.into_result().map_err(|e| in_file(file, e))?;
+            return Ok(config);
+        }
+        problems.into_result().map_err(|e| in_file(file, e))?;
+        Ok(ServerConfig::default())
+    }
+
+    /// Reads what can be read. An entry that cannot is noted and left out, so that the others are
+    /// looked at all the same. Nothing where the text is no TOML at all.
+    fn read(text: &str, problems: &mut Problems) -> Option<ServerConfig> {
+        let mut left_out = Vec::new();
+        for _ in 0..MAX_PROBLEMS {
+            let mut table = match DeTable::parse(text) {
+                Ok(table) => table,
+                Err(error) => {
+                    problems.add(describe(text, &error, None));
+                    return None;
+                }
+            };
+            for span in &left_out {
+                leave_out(table.get_mut(), span);
+            }
+            let entries = table.clone();
+            let error = match ServerConfig::deserialize(Deserializer::from(table)) {
+                Ok(config) => return Some(config),
+                Err(error) => error,
+            };
+            let found = error.span().and_then(|span| find(entries.get_ref(), &span, ""));
+            problems.add(describe(text, &error, found.as_ref()));
+            // Without its place it cannot be left out.
+            let entry = found?;
+            problems.about_tokens |= entry.option == "token";
+            left_out.push(entry.span);
+        }
+        None
     }
 }
 
-/// The parser's message with the line's number and key, but never a text from the file: that may
-/// be a token in the wrong place.
-fn describe(text: &str, error: &toml::de::Error) -> String {
-    let message = without_strings(error.message());
+fn read_file(path: &Path) -> Result<String, Error> {
+    let name = path.display();
+    std::fs::read_to_string(path)
+        .map_err(|e| Error::invalid(format!("the configuration file {name}: {e}")))
+}
+
+fn in_file(file: Option<&Path>, error: Error) -> Error {
+    match file {
+        Some(path) => Error::invalid(format!("{}: {}", path.display(), error.detail)),
+        None => error,
+    }
+}
+
+/// A mistaken entry.
+struct Entry {
+    /// Its key with its section.
+    option: String,
+    /// Where its value stands, by which it is left out.
+    span: Range<usize>,
+    /// Its value where that is no text.
+    value: Option<String>,
+}
+
+/// The innermost entry of a table that a place belongs to. A list of tables is looked into, so that
+/// one bad token leaves the others.
+fn find(table: &DeTable<'_>, place: &Range<usize>, section: &str) -> Option<Entry> {
+    let within = |span: &Range<usize>| span.start <= place.start && place.end <= span.end;
+    for (key, value) in table {
+        let option = format!("{section}{}", key.get_ref());
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => find(table, place, &format!("{option}.")),
+            DeValue::Array(list) => {
+                let tables = list.iter().filter(|item| item.get_ref().is_table());
+                let mut hit = tables.filter(|item| {
+                    let mut inside = item.get_ref().as_table().into_iter().flatten();
+                    within(&item.span())
+                        || inside.any(|(key, value)| within(&key.span()) || within(&value.span()))
+                });
+                let option = option.clone();
+                hit.next().map(|item| Entry { option, span: item.span(), value: None })
+            }
+            _ => None,
+        };
+        if inner.is_some() {
+            return inner;
+        }
+        if within(&value.span()) || within(&key.span()) {
+            return Some(Entry { option, span: value.span(), value: shown(value.get_ref()) });
+        }
+    }
+    None
+}
+
+/// A value that may be shown: no text, because that may be a token in the wrong place.
+fn shown(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::Integer(number) => number.as_str().len().le(&40).then(|| number.to_string()),
+        DeValue::Float(number) => number.as_str().len().le(&40).then(|| number.to_string()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// Removes the entry whose value stands there.
+fn leave_out(table: &mut DeTable<'_>, span: &Range<usize>) {
+    let wrong = table.iter().find(|(_, value)| value.span() == *span).map(|(key, _)| key.clone());
+    if let Some(key) = wrong {
+        table.remove(&key);
+    }
+    for (_, value) in table.iter_mut() {
+        match value.get_mut() {
+            DeValue::Table(inner) => leave_out(inner, span),
+            DeValue::Array(list) => {
+                let mut rest = DeArray::new();
+                let right = list.iter().filter(|item| item.span() != *span);
+                right.for_each(|item| rest.push(item.clone()));
+                *list = rest;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What is wrong, with the line's number and the key, but never a text from the file: that may be a
+/// token in the wrong place.
+fn describe(text: &str, error: &toml::de::Error, entry: Option<&Entry>) -> String {
+    let bound = entry.and_then(|e| BOUNDS.iter().find(|bound| bound.option == e.option));
+    let message = match bound {
+        Some(bound) => {
+            let value = entry.and_then(|e| e.value.as_deref());
+            bound.problem(value.unwrap_or("no number"))
+        }
+        None => without_strings(error.message()),
+    };
     let Some(line) = error.span().and_then(|span| {
         let before = text.get(..span.start)?;
         Some(before.matches('\n').count())
@@ -116,6 +292,13 @@ mod tests {
             ("listen = 5", "line 1, key listen"),
             ("\nmax_conections = 5", "max_conections"),
             ("[limits]\nmax_connections = -1", "line 2, key max_connections"),
+            (
+                "[limits]\nmax_connections = -1",
+                "is -1; it must be a whole number from 1 to 1000000",
+            ),
+            ("[limits]\nidle_timeout_ms = 1.5", "idle_timeout_ms is 1.5; it must be a whole"),
+            ("io_threads = \"hush\"", "io_threads is no number; it must be"),
+            ("query = { rows = 99999999999999999999 }", "query.rows is 99999999999999999999;"),
             ("[limits]\nmax_connection = 1", "unknown field `max_connection`"),
             ("[[token]]\nname = \"a\"\nrole = \"boss\"\ntenants = [1]", "reader, writer or admin"),
             ("token = \"hush\"", "line 1, key token"),
@@ -132,6 +315,38 @@ mod tests {
         }
     }
 
+    /// Every mistake is told at once: of several lines, of a token beside a good one, and beside
+    /// them what is out of bounds.
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let hash = format!("hash = \"sha256:{}:{}\"", "00".repeat(16), "00".repeat(32));
+        let good = format!("[[token]]\nname = \"a\"\nrole = \"admin\"\ntenants = \"*\"\n{hash}\n");
+        let bad = "[[token]]\nname = \"b\"\nrole = \"boss\"\ntenants = [1]\n";
+        let text = format!(
+            "io_threads = -1\nmemory = 3\ntenants = [0]\n[limits]\nmax_conections = 3\n\
+             idle_timeout_ms = 1\n{good}{bad}{hash}\n"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let finish = |_: &mut ServerConfig| vec![Error::invalid("a flag is wrong")];
+        let assembled = ServerConfig::assemble(Some(file.path()), Purpose::Check, finish);
+        let detail = assembled.unwrap_err().detail;
+        for words in [
+            "there are 7 problems:",
+            "line 1, key io_threads: io_threads is -1; it must be a whole number from 0 to 64",
+            "line 2, key memory",
+            "line 5",
+            "max_conections",
+            "reader, writer or admin",
+            "tenants holds 0",
+            "limits.idle_timeout_ms is 1; it must be a whole number from 100 to 86400000",
+            "a flag is wrong",
+        ] {
+            assert!(detail.contains(words), "{words:?} is not in {detail}");
+        }
+        assert!(!detail.contains("no token"), "{detail}");
+    }
+
     /// Values out of bounds are refused with the bound in the message.
     #[test]
     fn checks_bounds() {
@@ -143,10 +358,13 @@ mod tests {
             ("listen = []", "from 1 to 64"),
             ("tenants = [0]", "from 1"),
             ("allow_plaintext = true", "no [tls]"),
-            ("io_threads = 65", "io_threads is 65; it must be from 0 to 64"),
-            ("[limits]\nmax_connections = 0", "max_connections is 0; it must be from 1"),
+            ("io_threads = 65", "io_threads is 65; it must be a whole number from 0 to 64"),
+            (
+                "[limits]\nmax_connections = 0",
+                "max_connections is 0; it must be a whole number from 1",
+            ),
             ("[limits]\ninflight_requests = 5000", "from 1 to 4096"),
-            ("[limits]\nconnection_queue_bytes = 1", "it must be from 17825792"),
+            ("[limits]\nconnection_queue_bytes = 1", "it must be a whole number from 17825792"),
             ("[storage]\nsegment_bytes = 5", "segment_bytes is 5"),
             ("[query]\nthreads = 0", "query.threads is 0"),
             ("[audit]\nwindow_ms = 9999999", "audit.window_ms is 9999999"),

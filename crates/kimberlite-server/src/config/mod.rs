@@ -1,7 +1,9 @@
 //! The configuration: one structure for the TOML file, the flags and programs that embed a server.
 
+mod bounds;
 mod check;
 mod file;
+mod problems;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::token::{Tenants, TokenHash};
 
-pub use file::TEMPLATE;
+pub use file::{Purpose, TEMPLATE};
+pub(crate) use problems::Problems;
 
 /// Where a server listens, what it keeps where, who may do what, and every limit.
 ///
@@ -36,6 +39,8 @@ pub struct ServerConfig {
     pub io_threads: usize,
     /// How long a shutdown waits for the requests under way, in ms.
     pub shutdown_grace_ms: u64,
+    /// The port for metrics and health checks; none by default.
+    pub admin: AdminConfig,
     /// TLS; without it connections are plain.
     pub tls: Option<TlsConfig>,
     /// Bounds against mistakes and attacks.
@@ -64,6 +69,7 @@ impl Default for ServerConfig {
             tenants: vec![1],
             io_threads: 0,
             shutdown_grace_ms: 10_000,
+            admin: AdminConfig::default(),
             tls: None,
             limits: LimitsConfig::default(),
             storage: StorageConfig::default(),
@@ -100,6 +106,17 @@ impl ServerConfig {
     }
 }
 
+/// The port for metrics and health checks, which speaks HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Addresses to listen on, `host:port`; none: there is no such port.
+    pub listen: Vec<String>,
+    /// Takes back the safeguard that it listens on loopback only: what it tells is neither
+    /// encrypted nor kept from anybody.
+    pub exposed: bool,
+}
+
 /// Files for TLS, all in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,20 +135,33 @@ pub struct TlsConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Connections at a time; further ones are refused with OVERLOADED.
+    /// Authenticated connections at a time; further ones are refused with OVERLOADED.
     pub max_connections: usize,
+    /// Connections at a time that have not authenticated yet; a further one takes the place of the
+    /// oldest.
+    pub max_handshakes: usize,
     /// How long a new connection may take until it has authenticated, TLS included, in ms.
     pub handshake_timeout_ms: u64,
     /// A connection on which nothing moves for this long is closed, in ms. Clients ping.
     pub idle_timeout_ms: u64,
+    /// How long a connection may leave a frame unfinished, or unread what was sent to it, in ms.
+    pub stall_timeout_ms: u64,
     /// The longest that a request may take, whatever its client says, in ms.
     pub max_request_timeout_ms: u64,
     /// Requests under way on one connection; further ones get OVERLOADED.
     pub inflight_requests: usize,
+    /// Requests under way on all connections, subscriptions among them; further ones get
+    /// OVERLOADED.
+    pub total_inflight_requests: usize,
     /// Bytes of requests under way on one connection; beyond them it is not read further.
     pub connection_queue_bytes: usize,
+    /// Bytes of requests under way of one tenant; beyond them its requests get OVERLOADED.
+    pub tenant_queue_bytes: usize,
     /// Bytes of requests under way on all connections; beyond them requests get OVERLOADED.
     pub total_queue_bytes: usize,
+    /// Bytes that were received and not looked at yet, or that wait to be sent, on all
+    /// connections. The more of it is used, the less of it one connection gets.
+    pub total_buffer_bytes: usize,
     /// Wrong tokens that one peer address may show at once.
     pub auth_failures_burst: u32,
     /// Wrong tokens that one peer address may show per minute in the long run.
@@ -142,12 +172,17 @@ impl Default for LimitsConfig {
     fn default() -> LimitsConfig {
         LimitsConfig {
             max_connections: 4_096,
+            max_handshakes: 1_024,
             handshake_timeout_ms: 10_000,
             idle_timeout_ms: 90_000,
+            stall_timeout_ms: 30_000,
             max_request_timeout_ms: 600_000,
             inflight_requests: limit::INFLIGHT_REQUESTS as usize,
-            connection_queue_bytes: 64 << 20,
-            total_queue_bytes: 256 << 20,
+            total_inflight_requests: 65_536,
+            connection_queue_bytes: 32 << 20,
+            tenant_queue_bytes: 64 << 20,
+            total_queue_bytes: 128 << 20,
+            total_buffer_bytes: 64 << 20,
             auth_failures_burst: 50,
             auth_failures_per_minute: 60,
         }
@@ -176,6 +211,11 @@ pub struct QueryConfig {
     pub timeout_ms: u64,
     /// Memory that one statement may use, in bytes.
     pub memory_bytes: u64,
+    /// Memory that all statements may use together, in bytes, beside 1 MiB for each; beyond it one
+    /// that needs more gets OVERLOADED.
+    pub total_memory_bytes: u64,
+    /// The same for the statements of one tenant.
+    pub tenant_memory_bytes: u64,
     /// Rows that one statement may return.
     pub rows: u64,
     /// Statements that run at a time.
@@ -184,7 +224,14 @@ pub struct QueryConfig {
 
 impl Default for QueryConfig {
     fn default() -> QueryConfig {
-        QueryConfig { timeout_ms: 30_000, memory_bytes: 256 << 20, rows: 10_000_000, threads: 2 }
+        QueryConfig {
+            timeout_ms: 30_000,
+            memory_bytes: 256 << 20,
+            total_memory_bytes: 512 << 20,
+            tenant_memory_bytes: 384 << 20,
+            rows: 10_000_000,
+            threads: 2,
+        }
     }
 }
 

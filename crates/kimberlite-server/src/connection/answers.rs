@@ -9,9 +9,9 @@ use kimberlite_engine::Answer;
 use kimberlite_wire::frame::flag;
 use kimberlite_wire::{Error, ErrorCode, FrameKind, Operation};
 
-use super::slots::Work;
-use super::streaming::{Address, Step, Streaming, defect};
-use super::{Connection, OUTBOX_FULL_BYTES};
+use super::Connection;
+use super::slots::{Entry, Work};
+use super::streaming::{Address, Room, Step, Streaming, defect};
 
 /// No further payload is added while this much waits to be sent, so that a small answer never
 /// waits behind more than about this much and one frame.
@@ -24,7 +24,7 @@ impl Connection {
         self.slots.take_woken(cx, &mut woken);
         let mut done = 0;
         // An answer that is not fetched takes no memory: the rest waits until the peer has read.
-        while done < woken.len() && self.outbox.waiting_bytes() < OUTBOX_FULL_BYTES {
+        while done < woken.len() && self.outbox.waiting_bytes() < self.allowance {
             self.poll_slot(woken[done]);
             done += 1;
         }
@@ -63,17 +63,21 @@ impl Connection {
             if let Some(share) = entry.share.take() {
                 self.queued_bytes -= share.bytes();
             }
+            self.shared.metrics.answered(entry.operation, entry.started.elapsed());
             if entry.operation == Operation::Subscribe {
                 entry.deadline = None;
+                entry.subscription = self.shared.count_subscription();
             }
             entry.work = Work::Streaming(Streaming::new(answer.body, source));
             entry.queued = true;
             self.sending.push_back(slot);
             return;
         }
-        if let Some((id, operation)) = self.forget(slot) {
-            let kind = FrameKind::Response;
-            self.outbox.frame(kind, flag::END, operation, id, Bytes::new(), |out| {
+        if let Some(entry) = self.forget(slot) {
+            let Entry { request_id: id, operation, started, .. } = entry;
+            self.shared.metrics.answered(operation, started.elapsed());
+            let (kind, number) = (FrameKind::Response, operation.number());
+            self.outbox.frame(kind, flag::END, number, id, Bytes::new(), |out| {
                 answer.body.encode(out);
             });
         }
@@ -81,13 +85,14 @@ impl Connection {
 
     /// Ends a request with an error; dropping its work stops it.
     pub(super) fn end(&mut self, slot: u32, error: &Error) {
-        if let Some((id, operation)) = self.forget(slot) {
-            self.outbox.error(operation, id, error);
+        if let Some(entry) = self.forget(slot) {
+            self.shared.metrics.failed(entry.operation, error);
+            self.outbox.error(entry.operation.number(), entry.request_id, error);
         }
     }
 
-    /// Drops a request and gives back what it held. Returns its id and operation.
-    fn forget(&mut self, slot: u32) -> Option<(u64, u16)> {
+    /// Takes a request out and gives back what it held.
+    fn forget(&mut self, slot: u32) -> Option<Entry> {
         let entry = self.slots.remove(slot)?;
         if let Some(share) = &entry.share {
             self.queued_bytes -= share.bytes();
@@ -95,27 +100,22 @@ impl Connection {
         if let Work::Streaming(streaming) = &entry.work {
             self.held_bytes -= streaming.held_bytes();
         }
-        Some((entry.request_id, entry.operation.number()))
+        Some(entry)
     }
 
     /// Adds frames of payload, one answer after the other, while there is room. Returns whether it
     /// did anything.
     pub(super) fn send_payloads(&mut self) -> bool {
         let mut any = false;
-        while self.outbox.waiting_bytes() < PAYLOAD_AHEAD_BYTES {
+        while self.outbox.waiting_bytes() < PAYLOAD_AHEAD_BYTES.min(self.allowance) {
             let Some(slot) = self.sending.pop_front() else { break };
             let Some((entry, waker)) = self.slots.get_mut(slot) else { continue };
             let Work::Streaming(streaming) = &mut entry.work else { continue };
             let to = Address { request_id: entry.request_id, operation: entry.operation.number() };
             let mut cx = Context::from_waker(waker);
             any = true;
-            match streaming.step(
-                to,
-                &mut entry.credit,
-                &mut self.held_bytes,
-                &mut self.outbox,
-                &mut cx,
-            ) {
+            let mut room = Room { held_bytes: &mut self.held_bytes, allowance: self.allowance };
+            match streaming.step(to, &mut entry.credit, &mut room, &mut self.outbox, &mut cx) {
                 Step::Sent => self.sending.push_back(slot),
                 Step::Parked => entry.queued = false,
                 Step::Done => {

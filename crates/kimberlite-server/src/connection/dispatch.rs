@@ -9,20 +9,25 @@ use kimberlite_wire::{CreditBody, Error, ErrorCode, FrameKind, Operation, Reques
 
 use super::slots::{Entry, Work};
 use super::streaming::defect;
-use super::{Connection, OUTBOX_FULL_BYTES, Phase};
-use crate::shared::Handling;
+use super::{Connection, Phase};
+use crate::budget::Refused;
+use crate::metrics::Bound;
+use crate::shared::{Handling, Place};
 
 /// What a ping may carry.
 const MAX_PING_BYTES: usize = 4_096;
 /// How long a client is told to wait where there was no room for its request.
 const RETRY_AFTER_MS: u32 = 20;
+/// A payload that is shorter than this is copied, so that it does not hold the buffer in which it
+/// came together with others.
+const COPY_BELOW_BYTES: usize = 32 << 10;
 
 impl Connection {
     /// Whether another frame may be taken: not while the peer leaves its answers unread, or has
     /// more under way than it may.
     pub(super) fn may_take(&self) -> bool {
         !matches!(self.phase, Phase::Ending(_))
-            && self.outbox.waiting_bytes() < OUTBOX_FULL_BYTES
+            && self.outbox.waiting_bytes() < self.allowance
             && self.queued_bytes < self.shared.limits.connection_queue_bytes
     }
 
@@ -32,9 +37,15 @@ impl Connection {
             match self.decoder.next() {
                 Ok(Some(frame)) => {
                     self.large_frame = None;
+                    self.stalls.frame_done();
                     self.take_frame(frame);
                 }
-                Ok(None) => return,
+                Ok(None) => {
+                    if !self.decoder.buffer_mut().is_empty() {
+                        self.stalls.frame_begun(self.decoder.missing());
+                    }
+                    return;
+                }
                 Err(error) => {
                     let request_id = self.refused_request(&error);
                     self.fail(request_id, error);
@@ -120,6 +131,9 @@ impl Connection {
             );
         }
         if let Err(error) = self.admit(frame) {
+            if let Some(operation) = Operation::from_number(number) {
+                self.shared.metrics.failed(operation, &error);
+            }
             self.outbox.error(number, request_id, &error);
         }
     }
@@ -140,16 +154,10 @@ impl Connection {
             let name = operation.name();
             return Err(Error::protocol(format!("a request of {name} takes no payload")));
         }
-        let bound = self.shared.limits.inflight_requests;
-        if self.slots.len() >= bound {
-            return Err(overloaded(format!("{bound} requests are under way on this connection")));
-        }
+        let place = self.find_place(operation)?;
         let request = Request::decode(operation, &frame.body)?;
         let bytes = frame.body.len() + frame.payload.len();
-        let share = self.shared.budget.request(bytes).ok_or_else(|| {
-            let total = self.shared.budget.total();
-            overloaded(format!("requests under way hold the {total} bytes that they may hold"))
-        })?;
+        let share = self.budget.request(bytes).map_err(|refused| self.no_room(refused))?;
         let timeout = self.timeout(&frame.header);
         let credit = match &request {
             Request::Subscribe(subscribe) if subscribe.credit_bytes != 0 => {
@@ -157,8 +165,14 @@ impl Connection {
             }
             _ => limit::INITIAL_CREDIT_BYTES,
         };
-        let future = self.start(request, frame.payload, timeout)?;
-        let deadline = Instant::now() + timeout;
+        let payload = if frame.payload.len() < COPY_BELOW_BYTES {
+            Bytes::copy_from_slice(&frame.payload)
+        } else {
+            frame.payload
+        };
+        let future = self.start(request, payload, timeout)?;
+        let started = Instant::now();
+        let deadline = started + timeout;
         self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
         self.queued_bytes += share.bytes();
         self.requests_taken += 1;
@@ -166,6 +180,9 @@ impl Connection {
             request_id: frame.header.request_id,
             operation,
             deadline: Some(deadline),
+            started,
+            _place: place,
+            subscription: None,
             credit,
             share: Some(share),
             work: Work::Waiting(future),
@@ -174,6 +191,48 @@ impl Connection {
         // Registers the slot's waker, and answers at once what is ready at once.
         self.poll_slot(slot);
         Ok(())
+    }
+
+    /// A place for one more request.
+    fn find_place(&self, operation: Operation) -> Result<Place, Error> {
+        let limits = &self.shared.limits;
+        let bound = limits.inflight_requests;
+        if self.slots.len() >= bound {
+            let what = format!("{bound} requests are under way on this connection");
+            return Err(self.overloaded(Bound::InflightRequests, &what));
+        }
+        // Their answers are large and made at once, so that they cannot be paced.
+        let lists = matches!(operation, Operation::ListStreams | Operation::ListTenants);
+        if lists && self.shared.buffers.is_full() {
+            let total = self.shared.buffers.total();
+            let what = format!("the {total} bytes that connections may buffer are in use");
+            return Err(self.overloaded(Bound::TotalBufferBytes, &what));
+        }
+        self.shared.take_request_place().ok_or_else(|| {
+            let bound = limits.total_inflight_requests;
+            let what = format!("{bound} requests are under way on all connections");
+            self.overloaded(Bound::TotalInflightRequests, &what)
+        })
+    }
+
+    /// OVERLOADED where there is no memory for a request.
+    pub(super) fn no_room(&self, refused: Refused) -> Error {
+        let whose = match refused.bound {
+            Bound::TenantQueueBytes => "this tenant's requests",
+            _ => "requests",
+        };
+        let total = refused.total;
+        let what = format!("{whose} under way hold the {total} bytes that they may hold");
+        self.overloaded(refused.bound, &what)
+    }
+
+    /// OVERLOADED by a bound of the server.
+    fn overloaded(&self, bound: Bound, what: &str) -> Error {
+        self.shared.metrics.reached(bound);
+        let detail = format!("{what} ({}); try again after a moment", bound.option());
+        let mut error = Error::new(ErrorCode::Overloaded, detail);
+        error.retry_after_ms = RETRY_AFTER_MS;
+        error
     }
 
     fn start(
@@ -196,10 +255,4 @@ impl Connection {
 /// The error for what cannot be started any more; nothing of it happened.
 pub(super) fn shutting_down() -> Error {
     Error::new(ErrorCode::ClusterUnavailable, "the server is shutting down; nothing was done")
-}
-
-fn overloaded(detail: String) -> Error {
-    let mut error = Error::new(ErrorCode::Overloaded, detail + "; try again after a moment");
-    error.retry_after_ms = RETRY_AFTER_MS;
-    error
 }

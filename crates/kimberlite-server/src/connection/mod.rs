@@ -7,13 +7,15 @@
 mod answers;
 mod dispatch;
 mod outbox;
+mod receive;
 mod slots;
+mod stalls;
 mod streaming;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -21,23 +23,15 @@ use std::time::{Duration, Instant};
 use kimberlite_engine::Session;
 use kimberlite_wire::frame::FrameDecoder;
 use kimberlite_wire::{Error, ErrorCode, FrameKind, GoawayBody, Operation, limit};
-use tokio::io::AsyncReadExt;
 use tokio::time::Sleep;
 
-use crate::budget::Share;
+use crate::budget::{Buffered, Share, TenantRequests};
 use crate::directory::Grant;
+use crate::metrics::Bound;
 use crate::shared::{Shared, Signal, Stage};
 use crate::transport::Transport;
 pub(crate) use outbox::Outbox;
 
-/// Neither requests are taken nor answers fetched while this much waits to be sent.
-const OUTBOX_FULL_BYTES: usize = 1 << 20;
-/// What a read asks for at first, and at most unless one frame needs more.
-const READ_BYTES: (usize, usize) = (16 << 10, 256 << 10);
-/// A frame of which more than this is missing draws on the server's total before it is read.
-const LARGE_FRAME_BYTES: usize = 128 << 10;
-/// How long a connection waits for room for a large frame before it looks again.
-const ROOM_RETRY: Duration = Duration::from_millis(10);
 /// How often answers are looked for before what is there is written.
 const GATHER_ROUNDS: usize = 32;
 /// After this much was moved the task lets others run.
@@ -86,10 +80,19 @@ pub(crate) struct Connection {
     held_bytes: usize,
     /// Bytes of requests that the engine has not answered.
     queued_bytes: usize,
+    /// What the tenant's requests draw from.
+    budget: TenantRequests,
+    /// What the connection buffers, and how much that may be at the moment: neither requests are
+    /// taken nor answers fetched while more waits to be sent.
+    buffered: Buffered,
+    allowance: usize,
     /// The room taken for a large frame that is still arriving.
     large_frame: Option<Share>,
-    /// When to look again whether there is room for a large frame.
+    /// When to look again whether there is room for a large frame, and since when there is none.
     room_retry: Option<Instant>,
+    no_room_since: Option<Instant>,
+    /// Bytes to come of a request that was refused already.
+    discarding: usize,
     /// No request's deadline is before this.
     next_deadline: Option<Instant>,
     phase: Phase,
@@ -100,7 +103,7 @@ pub(crate) struct Connection {
     timer_at: Instant,
     last_read: Instant,
     last_moved: Instant,
-    read_bytes: usize,
+    stalls: stalls::Stalls,
     requests_taken: u64,
 }
 
@@ -118,19 +121,25 @@ impl Connection {
         let mut receiver = shared.signal.subscribe();
         // The stage may have changed during the handshake: it is looked at on the first turn.
         receiver.mark_changed();
+        let mut buffered = Buffered::new(&shared.buffers);
+        let allowance = buffered.set(0);
         Connection {
             transport,
             decoder,
             outbox: Outbox::default(),
-            session,
             grant,
             slots: slots::Slots::default(),
             woken: Vec::new(),
             sending: VecDeque::new(),
             held_bytes: 0,
             queued_bytes: 0,
+            budget: shared.requests.of(session.tenant_id()),
+            buffered,
+            allowance,
             large_frame: None,
             room_retry: None,
+            no_room_since: None,
+            discarding: 0,
             next_deadline: None,
             phase: Phase::Open,
             ending_since: None,
@@ -140,8 +149,9 @@ impl Connection {
             timer_at: now,
             last_read: now,
             last_moved: now,
-            read_bytes: READ_BYTES.0,
+            stalls: stalls::Stalls::default(),
             requests_taken: 0,
+            session,
             shared,
         }
     }
@@ -199,19 +209,35 @@ impl Connection {
         if received > 0 {
             self.last_read = Instant::now();
             *moved += received;
+            self.shared.metrics.received_bytes.add(received as u64);
             progress = true;
         }
         self.take_frames();
+        self.note_buffered();
         progress |= self.send_payloads();
         let mut sent = 0;
         let done = self.outbox.poll_send(&mut self.transport, cx, &mut sent);
         *moved += sent;
+        self.note_buffered();
+        self.shared.metrics.sent_bytes.add(sent as u64);
+        self.stalls.sent(sent, self.outbox.is_empty());
         // With the outbox emptied, frames and answers that waited for that can go on.
         progress |= sent > 0;
         if let Poll::Ready(result) = done {
             result?;
         }
         Ok(progress)
+    }
+
+    /// Tells how much is buffered, and learns how much that may be.
+    fn note_buffered(&mut self) {
+        // What is missing of a large frame has room of its own.
+        let received = match self.large_frame {
+            Some(_) => 0,
+            None => self.decoder.buffer_mut().len(),
+        };
+        let bytes = received + self.held_bytes + self.outbox.waiting_bytes();
+        self.allowance = self.buffered.set(bytes);
     }
 
     fn ended(&mut self) -> Option<Ended> {
@@ -244,45 +270,6 @@ impl Connection {
         let operation = 0;
         self.outbox.error(operation, request_id, &error);
         self.phase = Phase::Ending(error.to_string());
-    }
-
-    /// Receives once, where there is room for more. Returns how many bytes came.
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> io::Result<usize> {
-        if !self.may_take() || !self.room_for_large_frame() {
-            return Ok(0);
-        }
-        let missing = self.decoder.missing();
-        let wanted = missing.max(self.read_bytes);
-        let buffer = self.decoder.buffer_mut();
-        if buffer.capacity() - buffer.len() < wanted.min(missing.max(READ_BYTES.0 / 4)) {
-            buffer.reserve(wanted);
-        }
-        let room = buffer.capacity() - buffer.len();
-        match pin!(self.transport.read_buf(buffer)).poll(cx) {
-            Poll::Pending => Ok(0),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Poll::Ready(Ok(count)) => {
-                if count == room {
-                    self.read_bytes = (self.read_bytes * 2).min(READ_BYTES.1);
-                }
-                Ok(count)
-            }
-        }
-    }
-
-    /// Takes room in the server's total before a large frame is read into memory.
-    fn room_for_large_frame(&mut self) -> bool {
-        let missing = self.decoder.missing();
-        if missing <= LARGE_FRAME_BYTES || self.large_frame.is_some() {
-            return true;
-        }
-        self.large_frame = self.shared.budget.large_frame(missing);
-        self.room_retry = match self.large_frame {
-            Some(_) => None,
-            None => Some(Instant::now() + ROOM_RETRY),
-        };
-        self.large_frame.is_some()
     }
 
     fn poll_signal(&mut self, cx: &mut Context<'_>) {
@@ -362,8 +349,11 @@ impl Connection {
         if self.trimmable() {
             at = at.min(self.last_read + TRIM_AFTER);
         }
+        let stall = Duration::from_millis(self.shared.limits.stall_timeout_ms);
+        let stalled = [self.stalls.unread_at(stall), self.stalls.unfinished_at(stall)];
         let others = [self.next_deadline, self.room_retry, self.drained_at()];
-        others.into_iter().flatten().fold(at, Instant::min)
+        let others = others.into_iter().chain(stalled);
+        others.flatten().fold(at, Instant::min)
     }
 
     /// When the connection counts as abandoned.
@@ -380,7 +370,7 @@ impl Connection {
 
     fn trimmable(&mut self) -> bool {
         let buffer = self.decoder.buffer_mut();
-        buffer.is_empty() && buffer.capacity() > READ_BYTES.0
+        buffer.is_empty() && buffer.capacity() > 0
     }
 
     fn be_due(&mut self, now: Instant) {
@@ -390,19 +380,23 @@ impl Connection {
         }
         if self.trimmable() && self.last_read + TRIM_AFTER <= now {
             *self.decoder.buffer_mut() = bytes::BytesMut::new();
-            self.read_bytes = READ_BYTES.0;
         }
+        self.end_stalled(now);
         let ending = self.ending_since.is_some_and(|since| since + ENDING_TIMEOUT <= now);
-        if ending || self.idle_at(now) <= now {
-            // Nothing moves any more, so what waits to be sent cannot be sent either.
-            self.outbox = Outbox::default();
-            self.end_quietly();
+        let idle = self.idle_at(now) <= now;
+        if idle {
+            self.shared.metrics.reached(Bound::IdleTimeout);
+        }
+        if ending || idle {
+            self.end_quietly("nothing moved for the idle timeout (limits.idle_timeout_ms)");
         }
     }
 
-    fn end_quietly(&mut self) {
+    /// Ends a connection to which nothing more can be said.
+    fn end_quietly(&mut self, reason: &str) {
+        self.outbox = Outbox::default();
         if !matches!(self.phase, Phase::Ending(_)) {
-            self.phase = Phase::Ending("nothing moved for the idle timeout".to_string());
+            self.phase = Phase::Ending(reason.to_string());
         }
     }
 }

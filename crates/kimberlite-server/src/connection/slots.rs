@@ -13,7 +13,7 @@ use kimberlite_wire::Operation;
 
 use super::streaming::Streaming;
 use crate::budget::Share;
-use crate::shared::Handling;
+use crate::shared::{Handling, Place};
 
 /// Which slots were woken, and whom to tell.
 #[derive(Debug, Default)]
@@ -75,6 +75,11 @@ pub(super) struct Entry {
     pub(super) operation: Operation,
     /// When it is answered with TIMEOUT; a subscription that has begun has none.
     pub(super) deadline: Option<Instant>,
+    /// When it arrived.
+    pub(super) started: Instant,
+    /// Its place among the requests of the server, and among the subscriptions where it is one.
+    pub(super) _place: Place,
+    pub(super) subscription: Option<Place>,
     /// Payload bytes that may be sent.
     pub(super) credit: u64,
     /// The room that the request takes; given back once the engine has answered.

@@ -12,9 +12,30 @@ use super::outbox::Outbox;
 
 /// Payload bytes of one frame.
 const CHUNK_BYTES: usize = limit::RESPONSE_PAYLOAD_BYTES as usize;
-/// Payload bytes that the answers of one connection hold while they wait for credit. Beyond it
-/// nothing is fetched ahead, so that a client that grants nothing cannot fill the memory.
-const MAX_HELD_BYTES: usize = 4 << 20;
+/// What is fetched at least, and at most where there is no credit to send it: enough to learn
+/// whether the answer has ended.
+const PEEK_BYTES: usize = 4 << 10;
+
+/// What the answers of one connection may hold.
+pub(super) struct Room<'a> {
+    /// What they hold while they wait for credit.
+    pub(super) held_bytes: &'a mut usize,
+    /// What the connection may buffer in all.
+    pub(super) allowance: usize,
+}
+
+impl Room<'_> {
+    /// How much may be fetched with so much credit; none where too much is held already, so that a
+    /// client that grants nothing cannot fill the memory.
+    fn chunk_bytes(&self, credit: u64) -> Option<usize> {
+        let left = self.allowance.saturating_sub(*self.held_bytes);
+        if credit == 0 {
+            return (left >= PEEK_BYTES).then_some(PEEK_BYTES);
+        }
+        let credit = usize::try_from(credit).unwrap_or(usize::MAX);
+        Some(CHUNK_BYTES.min(left).min(credit).max(PEEK_BYTES))
+    }
+}
 
 /// Which request the frames belong to.
 #[derive(Clone, Copy)]
@@ -53,17 +74,17 @@ impl Streaming {
         self.held.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Adds at most one frame of payload. `held_bytes` is the sum over the connection's answers.
+    /// Adds at most one frame of payload.
     pub(super) fn step(
         &mut self,
         to: Address,
         credit: &mut u64,
-        held_bytes: &mut usize,
+        room: &mut Room<'_>,
         outbox: &mut Outbox,
         cx: &mut Context<'_>,
     ) -> Step {
         if self.held.is_none() {
-            match self.fetch(*credit, held_bytes, cx) {
+            match self.fetch(*credit, room, cx) {
                 Fetched::Held => {}
                 Fetched::Later => {
                     self.send_body(to, outbox);
@@ -79,7 +100,7 @@ impl Streaming {
                 }
             }
         }
-        let Some(part) = self.take_part(credit, held_bytes) else {
+        let Some(part) = self.take_part(credit, room.held_bytes) else {
             self.send_body(to, outbox);
             return Step::Parked;
         };
@@ -88,7 +109,7 @@ impl Streaming {
             return Step::Sent;
         }
         // Looking ahead lets the last frame say that it is the last.
-        let next = self.fetch(*credit, held_bytes, cx);
+        let next = self.fetch(*credit, room, cx);
         let flags = if matches!(next, Fetched::End) { flag::END } else { flag::MORE };
         self.frame(to, flags, part, outbox);
         match next {
@@ -102,13 +123,11 @@ impl Streaming {
         }
     }
 
-    fn fetch(&mut self, credit: u64, held_bytes: &mut usize, cx: &mut Context<'_>) -> Fetched {
-        if credit == 0 && *held_bytes + CHUNK_BYTES > MAX_HELD_BYTES {
-            return Fetched::Later;
-        }
+    fn fetch(&mut self, credit: u64, room: &mut Room<'_>, cx: &mut Context<'_>) -> Fetched {
+        let Some(chunk_bytes) = room.chunk_bytes(credit) else { return Fetched::Later };
         let source = &mut self.source;
         // A defect in one answer must not take the connection's other requests with it.
-        let polled = catch_unwind(AssertUnwindSafe(|| source.poll_chunk(cx, CHUNK_BYTES)));
+        let polled = catch_unwind(AssertUnwindSafe(|| source.poll_chunk(cx, chunk_bytes)));
         match polled {
             Ok(Poll::Pending) => Fetched::Later,
             Ok(Poll::Ready(None)) => Fetched::End,
@@ -118,7 +137,7 @@ impl Streaming {
                 Fetched::Later
             }
             Ok(Poll::Ready(Some(Ok(chunk)))) => {
-                *held_bytes += chunk.len();
+                *room.held_bytes += chunk.len();
                 self.held = Some(chunk);
                 Fetched::Held
             }

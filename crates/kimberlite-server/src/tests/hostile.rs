@@ -231,7 +231,7 @@ fn tls_without_tls_gets_an_alert() {
     raw.send_bytes(&[0x16, 0x03, 0x01, 0x00, 0x05, 0, 0, 0, 0, 0]);
     let mut bytes = Vec::new();
     raw.stream.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes, [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28]);
+    assert_eq!(bytes, [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a]);
 }
 
 /// A connection on which nothing moves is closed; pings keep it, and so does a request that the

@@ -60,6 +60,7 @@ fn bytes_of_a_connection_are_bounded() {
     let (server, stub) = Stub::server(|config| {
         config.limits.connection_queue_bytes = 17_825_792;
         config.limits.total_queue_bytes = 1 << 30;
+        config.limits.tenant_queue_bytes = 1 << 30;
     });
     let raw = Raw::open(server.local_addr(), 1, TOKEN);
     let mut writer = raw.stream.try_clone().unwrap();
@@ -105,10 +106,14 @@ fn bytes_of_all_connections_are_bounded() {
 /// Requests that are small enough to be taken without waiting are refused once everything is used.
 #[test]
 fn small_requests_are_refused_when_all_is_used() {
-    let (server, stub) = Stub::server(|config| config.limits.total_queue_bytes = 35_651_584);
+    let (server, stub) = Stub::server(|config| {
+        config.limits.total_queue_bytes = 35_651_584;
+        config.limits.connection_queue_bytes = 64 << 20;
+    });
     let mut raw = Raw::open(server.local_addr(), 1, TOKEN);
     let size = 100_000;
-    let fitting = 35_651_584 / size as u64;
+    // Each counts a KiB beside its own bytes.
+    let fitting = 35_651_584 / (size as u64 + 1_024);
     for id in 0..fitting {
         raw.send_bytes(&long_silent(1_000 + id, size));
     }
@@ -127,4 +132,62 @@ fn the_largest_append_is_taken() {
     raw.send_bytes(&request_bytes(50, &request, &payload, 0));
     raw.appended(50).unwrap();
     assert_eq!(*stub.appended.lock().unwrap(), [payload.len()]);
+}
+
+/// What one tenant has under way leaves room to others, and a request for which there is no room is
+/// refused by the bound's name once it has waited a little; its connection lives on.
+#[test]
+fn bytes_of_a_tenant_are_bounded() {
+    let (server, stub) = Stub::server(|config| {
+        config.limits.tenant_queue_bytes = 18_874_368;
+        config.limits.total_queue_bytes = 1 << 30;
+        config.tenants = vec![1, 2];
+    });
+    let mut one = Raw::open(server.local_addr(), 1, TOKEN);
+    one.send_bytes(&long_silent(100, 12 << 20));
+    eventually("it is taken", || stub.started() == 1);
+    let mut same = Raw::open(server.local_addr(), 1, TOKEN);
+    same.send_bytes(&long_silent(200, 12 << 20));
+    assert_error(same.answer(200), ErrorCode::Overloaded, "limits.tenant_queue_bytes");
+    same.call(&small(1)).unwrap();
+    let mut other = Raw::open(server.local_addr(), 2, TOKEN);
+    other.send_bytes(&long_silent(300, 12 << 20));
+    eventually("the other tenant's is taken", || stub.started() == 3);
+    one.send_frame(FrameKind::Cancel, 100, &[]);
+    assert_error(one.answer(100), ErrorCode::Cancelled, "");
+    same.send_bytes(&long_silent(201, 12 << 20));
+    eventually("there is room again", || stub.started() == 4);
+}
+
+/// Requests of all connections are counted together.
+#[test]
+fn requests_of_all_connections_are_bounded() {
+    let (server, _) = Stub::server(|config| config.limits.total_inflight_requests = 3);
+    let mut one = Raw::open(server.local_addr(), 1, TOKEN);
+    let mut two = Raw::open(server.local_addr(), 1, TOKEN);
+    let ids = [(); 3].map(|()| one.send(&read(stream::SILENT, 0, 1), &[]));
+    eventually("they count", || {
+        let refused = two.call(&small(1));
+        refused.is_err_and(|e| e.detail.contains("limits.total_inflight_requests"))
+    });
+    one.send_frame(FrameKind::Cancel, ids[0], &[]);
+    assert_error(one.answer(ids[0]), ErrorCode::Cancelled, "");
+    two.call(&small(1)).unwrap();
+}
+
+/// Many more connections than there may be are each told so.
+#[test]
+fn a_crowd_is_told_that_the_server_is_full() {
+    let (server, _) = Stub::server(|config| config.limits.max_connections = 2);
+    let mut inside = [(); 2].map(|()| Raw::open(server.local_addr(), 1, TOKEN));
+    let mut crowd: Vec<_> = (0..300).map(|_| Raw::connect(server.local_addr())).collect();
+    for raw in &mut crowd {
+        raw.send(&hello(1, TOKEN), &[]);
+    }
+    for raw in &mut crowd {
+        let error = raw.last_error();
+        assert_eq!(error.code, ErrorCode::Overloaded, "{error}");
+        assert!(error.detail.contains("limits.max_connections"), "{error}");
+    }
+    inside.iter_mut().for_each(|raw| assert!(raw.call(&small(1)).is_ok()));
 }
