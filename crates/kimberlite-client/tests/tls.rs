@@ -2,9 +2,13 @@
 
 mod common;
 
+use std::io::Write;
+use std::net::TcpListener;
+
 use common::{NONE, SecureServer, TOKEN, server, stream};
 use kimberlite_client::blocking::Client;
 use kimberlite_client::{Config, Error, ErrorCode};
+use kimberlite_server::{Server, ServerConfig};
 
 fn refused(config: Config) -> Error {
     let e = Client::connect(config.connect_timeout_ms(3_000)).expect_err("not trusted");
@@ -65,8 +69,51 @@ fn mistakes_are_named() {
     let plain = server();
     let mut config = secure.config();
     config.addresses = vec![format!("tls://{}", plain.local_addr())];
-    refused(config);
-    refused(Config::new([secure.server.local_addr().to_string()]).token(TOKEN));
+    let e = refused(config);
+    let address = format!("tls://{}", plain.local_addr());
+    assert!(e.detail.contains(&address) && e.detail.contains("speaks no TLS"), "{e}");
+    let address = secure.server.local_addr().to_string();
+    let e = refused(Config::new([address.clone()]).token(TOKEN));
+    assert!(e.detail.contains(&address) && e.detail.contains("TLS only"), "{e}");
+}
+
+/// A server that speaks only TLS, and another protocol than this one, is told from one that is
+/// broken: it says so by an alert.
+#[test]
+fn a_foreign_tls_server_is_noticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a client");
+            let _ = stream.write_all(&[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46]);
+        }
+    });
+    let e = refused(Config::new([address.clone()]).token(TOKEN));
+    assert!(e.detail.contains(&address) && e.detail.contains("put tls:// before it"), "{e}");
+}
+
+/// Whom the server makes wait after wrong tokens is told OVERLOADED, with the pause, whatever the
+/// token is now; the wrong tokens themselves get AUTH_FAILED.
+#[test]
+fn a_lockout_is_overloaded() {
+    let mut config = ServerConfig::development(TOKEN);
+    config.limits.auth_failures_burst = 2;
+    config.limits.auth_failures_per_minute = 1;
+    let server = Server::start(config).expect("a server starts");
+    let connect = |token: &str| {
+        let config = Config::new([server.local_addr().to_string()]).token(token);
+        Client::connect(config.connect_timeout_ms(3_000)).expect_err("refused")
+    };
+    for _ in 0..2 {
+        assert_eq!(connect("a guess").code, ErrorCode::AuthFailed);
+    }
+    for token in [TOKEN, "a guess"] {
+        let e = connect(token);
+        assert_eq!(e.code, ErrorCode::Overloaded, "{e}");
+        assert!(e.is_retryable() && e.retry_after_ms > 1_000, "{e:?}");
+        assert!(e.detail.contains("wrong tokens"), "{e}");
+    }
 }
 
 /// What protects a connection is refused where no address speaks TLS, before anything is sent, and

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use kimberlite_wire::{Error, ErrorCode};
-use rustls::ClientConnection;
+use rustls::{AlertDescription, ClientConnection};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -99,10 +99,20 @@ fn refused_tls(e: &io::Error) -> Error {
         Some(rustls::Error::InvalidCertificate(_)) => {
             " (tls_ca_file names the authorities to trust, tls_server_name the name to expect)"
         }
+        // A server that speaks TLS answers a first message with neither of these.
+        Some(
+            rustls::Error::AlertReceived(AlertDescription::UnexpectedMessage)
+            | rustls::Error::InvalidMessage(_),
+        ) => {
+            "; the server speaks no TLS at this address: leave tls:// out, or let the server have \
+             a certificate"
+        }
         Some(rustls::Error::AlertReceived(_)) => {
             " (the server refused; it may ask for a client's certificate)"
         }
-        Some(rustls::Error::InvalidMessage(_)) => " (does the server speak TLS at this port?)",
+        None if e.kind() == io::ErrorKind::UnexpectedEof => {
+            " (the server closed the connection; does it speak TLS at this address?)"
+        }
         _ => "",
     };
     failed(format!("TLS failed: {e}{advice}"))

@@ -275,6 +275,10 @@ async fn tick(driver: Arc<Driver>) {
     }
 }
 
+/// How an alert of TLS begins, which no frame does: what a server that only speaks TLS says to a
+/// client that does not.
+const TLS_RECORD_ALERT: [u8; 2] = [0x15, 0x03];
+
 /// Dials a connection, then receives on it until it is lost.
 async fn serve(driver: Arc<Driver>, id: ConnectionId, address: String) {
     if let Err(error) = serve_until_lost(&driver, id, &address).await {
@@ -289,6 +293,7 @@ async fn serve_until_lost(
 ) -> Result<(), Error> {
     let target = parse_server(address)?;
     let tls = if target.tls { Some(driver.tls()?) } else { None };
+    let plain = tls.is_none();
     let transport = dial(&target, tls).await?;
     tracing::debug!(connection = id.0, address, "connected");
     let (connection, mut receiver) = Connection::new(id, transport);
@@ -304,8 +309,13 @@ async fn serve_until_lost(
             core.session.received_buffer(id, early, now_ms);
         }
     });
+    let mut first = true;
     loop {
         let bytes = receiver.receive().await.map_err(broken)?;
+        if plain && std::mem::take(&mut first) && bytes.starts_with(&TLS_RECORD_ALERT) {
+            let detail = "the server speaks TLS only at this address: put tls:// before it";
+            return Err(Error::new(ErrorCode::ConnectionFailed, detail));
+        }
         if bytes.is_empty() {
             let detail = "the server closed the connection";
             return Err(Error::new(ErrorCode::ConnectionFailed, detail));

@@ -137,10 +137,17 @@ impl AddressBook {
     }
 
     /// The error of whoever waited for a server: CONNECTION_FAILED where none was ever reached,
-    /// CLUSTER_UNAVAILABLE afterwards. It names each address and what became of it.
+    /// CLUSTER_UNAVAILABLE afterwards, and OVERLOADED where a server was reached that has no room,
+    /// or makes this address wait after wrong tokens. It names each address and what became of it.
     pub(super) fn unreachable(&self, ever_reached: bool) -> Error {
-        let code =
-            if ever_reached { ErrorCode::ClusterUnavailable } else { ErrorCode::ConnectionFailed };
+        let errors = self.entries.iter().filter_map(|entry| entry.error.as_ref());
+        let overloaded = errors.filter(|error| error.code == ErrorCode::Overloaded);
+        let retry_after_ms = overloaded.map(|error| error.retry_after_ms).min();
+        let code = match retry_after_ms {
+            Some(_) => ErrorCode::Overloaded,
+            None if ever_reached => ErrorCode::ClusterUnavailable,
+            None => ErrorCode::ConnectionFailed,
+        };
         let mut detail = String::from("Tried ");
         for (index, entry) in self.entries.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
@@ -154,6 +161,8 @@ impl AddressBook {
         if self.entries.is_empty() {
             detail = String::from("There is no address to try.");
         }
-        Error::new(code, detail)
+        let mut error = Error::new(code, detail);
+        error.retry_after_ms = retry_after_ms.unwrap_or(0);
+        error
     }
 }
