@@ -78,6 +78,16 @@ impl Client {
         Ok(Client { door: Arc::new(Door::open(config).await?) })
     }
 
+    /// Whether the database is in this process, so that calls may wait for its disk.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.door.is_embedded()
+    }
+
+    /// The deadline of a call with these options, in milliseconds.
+    pub(crate) fn timeout_ms(&self, options: &CallOptions) -> Result<u64, Error> {
+        self.door.timeout_ms(options)
+    }
+
     /// The identity of the database.
     pub fn log_id(&self) -> [u8; 16] {
         self.door.log_id()

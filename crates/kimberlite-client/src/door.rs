@@ -63,6 +63,10 @@ impl Door {
         &self.options
     }
 
+    pub(crate) fn is_embedded(&self) -> bool {
+        !matches!(self.way, Way::Remote(_))
+    }
+
     pub(crate) fn log_id(&self) -> [u8; 16] {
         match &self.way {
             Way::Remote(remote) => remote.log_id(),

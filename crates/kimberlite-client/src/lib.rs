@@ -8,6 +8,7 @@
 //! The crate `kimberlite` puts a friendlier face on this one, and `kimberlite-ffi` the C ABI.
 
 mod address;
+mod ahead;
 pub mod blocking;
 mod blocks;
 mod cells;

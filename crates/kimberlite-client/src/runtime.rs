@@ -15,11 +15,11 @@ pub const IO_THREADS: usize = 2;
 /// The name of these threads.
 pub const IO_THREAD_NAME: &str = "kimberlite-io";
 
-/// Names are resolved by the system's blocking calls, on at most this many threads of their own,
-/// which end soon after.
-const NAME_THREADS: usize = 4;
-const NAME_THREAD_NAME: &str = "kimberlite-dns";
-const NAME_THREAD_IDLE: Duration = Duration::from_secs(1);
+/// What waits for the system, which is resolving names and reading ahead from a disk, runs on at most
+/// this many threads of their own, which end soon after.
+const WAIT_THREADS: usize = 4;
+const WAIT_THREAD_NAME: &str = "kimberlite-wait";
+const WAIT_THREAD_IDLE: Duration = Duration::from_secs(1);
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
@@ -38,8 +38,8 @@ pub fn handle() -> Result<Handle, Error> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
         .thread_name_fn(thread_name)
-        .max_blocking_threads(NAME_THREADS)
-        .thread_keep_alive(NAME_THREAD_IDLE)
+        .max_blocking_threads(WAIT_THREADS)
+        .thread_keep_alive(WAIT_THREAD_IDLE)
         .enable_io()
         .enable_time()
         .build()
@@ -54,5 +54,5 @@ pub fn handle() -> Result<Handle, Error> {
 fn thread_name() -> String {
     static STARTED: AtomicUsize = AtomicUsize::new(0);
     let earlier = STARTED.fetch_add(1, Ordering::Relaxed);
-    if earlier < IO_THREADS { IO_THREAD_NAME } else { NAME_THREAD_NAME }.to_string()
+    if earlier < IO_THREADS { IO_THREAD_NAME } else { WAIT_THREAD_NAME }.to_string()
 }

@@ -134,6 +134,31 @@ fn pages_walk_to_the_end() {
     });
 }
 
+/// For a caller who takes his time the next page is read meanwhile, with the same result: nothing is
+/// skipped or repeated, what is appended during the walk is found, and a walk may be left anywhere.
+#[test]
+fn slow_walks_read_ahead() {
+    for_every_door(|Door { client, .. }| {
+        let s = stream(client, "slowly");
+        client.append(s, ExpectedOffset::Any, events(0..40), &NONE).expect("done");
+        let mut seen = Vec::new();
+        for (turn, page) in client.pages(s, 0, 8).enumerate() {
+            seen.extend(texts(&page.expect("a page")));
+            std::thread::sleep(Duration::from_millis(2));
+            if turn == 3 {
+                client.append(s, ExpectedOffset::Any, events(40..47), &NONE).expect("done");
+            }
+        }
+        assert_eq!(seen, expected(0..47));
+        let mut left = client.pages(s, 0, 8);
+        for _ in 0..3 {
+            left.next().expect("more").expect("a page");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(left.next_offset(), 24);
+    });
+}
+
 /// Typed cells by index and name, parameters of every type, results of a past cut.
 #[test]
 fn queries() {

@@ -29,5 +29,5 @@ fn two_threads_serve_all_clients() {
     assert_eq!(threads_named(IO_THREAD_NAME), 2);
     named.close(5_000).expect("it closes");
     std::thread::sleep(std::time::Duration::from_millis(1_500));
-    assert_eq!(threads_named("kimberlite-dns"), 0);
+    assert_eq!(threads_named("kimberlite-wait"), 0);
 }
