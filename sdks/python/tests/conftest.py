@@ -12,7 +12,7 @@ import pytest
 
 from kimberlite import Client, DataClass, StreamId
 
-pytest_plugins = ["kimberlite.testing"]
+pytest_plugins = ["kimberlite_pytest"]
 
 
 @pytest.fixture

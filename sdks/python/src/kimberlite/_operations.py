@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import sys
 from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Callable, Final, TypeVar, Union, cast
 
 from kimberlite._abi import (
@@ -195,6 +197,11 @@ def list_tenants(client: int, call: bytes | None) -> Operation[list[int]]:
 # Appending.
 
 
+@lru_cache(maxsize=64)
+def _lengths(count: int) -> struct.Struct:
+    return struct.Struct(f"={count}I")
+
+
 def _packed(events: Iterable[Data]) -> tuple[bytes, bytes, int]:
     """Events as one block of bytes, the length of each as 32 bits, and their count."""
     if isinstance(events, (bytes, bytearray, memoryview, str)) or not isinstance(events, Iterable):
@@ -208,7 +215,7 @@ def _packed(events: Iterable[Data]) -> tuple[bytes, bytes, int]:
         lens = [memoryview(event).nbytes for event in batch]
     try:
         # A third less time than an array takes.
-        return data, struct.pack(f"={len(lens)}I", *lens), len(lens)
+        return data, _lengths(len(lens)).pack(*lens), len(lens)
     except struct.error:
         raise LimitExceededError("events holds an event of 4 GiB or more") from None
 
@@ -272,37 +279,38 @@ def open_producer(client: int, call: bytes | None) -> Operation[int]:
 # Reading.
 
 
-class _PageMemory:
-    """A page of the library, freed when nothing looks at it any more."""
+# Longer than any memory: what lies in it is reached by slices, so that no type must be made for
+# each size, which takes longer than everything else about a page.
+_WINDOW_BYTES: Final = sys.maxsize // 2
 
-    def __init__(self, address: int) -> None:
-        self._address = address
 
-    def view(self, address: int, size: int) -> memoryview:
-        """Bytes of the page; the view keeps it alive."""
-        array_type: Any = ctypes.c_ubyte * size
-        window = array_type.from_address(address)
-        window.owner = self
-        return memoryview(window).cast("B").toreadonly()
+class _PageWindow(ctypes.c_ubyte * _WINDOW_BYTES):  # type: ignore[misc]
+    """The memory from the first byte of a page on; the page is freed when nothing looks at it."""
+
+    page = 0
 
     def __del__(self, _free: Any = quick.kmb_page_free) -> None:
-        _free(self._address)
+        _free(self.page)
 
 
 def _decode_page(completion: Completion) -> Page:
     """A page: a large one stays where it is, a small one is copied, which is quicker."""
     fields = PAGE.unpack(string_at(completion.result, PAGE.size))
     (count, first, data, data_len, _, lens_at, timestamps_at, _, end_offset, position) = fields
-    if data_len < _LARGE_BYTES:
+    base = min(data, lens_at, timestamps_at)
+    if data_len < _LARGE_BYTES or max(data, lens_at, timestamps_at) - base > _WINDOW_BYTES // 2:
         return _copied_page(completion)
+    window: Any = _PageWindow.from_address(base)
     # Given up first: an interrupt between these lines may leak a page, but never free one twice.
     address, completion.result = completion.result, 0
-    memory = _PageMemory(address)
+    window.page = address
+    memory = memoryview(window).cast("B").toreadonly()
+    data, lens_at, timestamps_at = data - base, lens_at - base, timestamps_at - base
     return Page(
         first,
-        memory.view(data, data_len),
-        memory.view(lens_at, count * 4).cast("I"),
-        memory.view(timestamps_at, count * 8).cast("Q"),
+        memory[data : data + data_len],
+        memory[lens_at : lens_at + count * 4].cast("I"),
+        memory[timestamps_at : timestamps_at + count * 8].cast("Q"),
         end_offset,
         position,
     )
@@ -407,6 +415,15 @@ class Reader:
             ),
             _decode_optional_page,
         )
+
+    @property
+    def handle(self) -> int | None:
+        """The library's handle."""
+        return self._handle.value
+
+    def release(self) -> None:
+        """Leaves the closing to someone else."""
+        self._handle.value = None
 
     def close(self, _close: Any = quick.kmb_reader_close) -> None:
         """Ends the walk; a second time does nothing."""

@@ -20,8 +20,9 @@ from kimberlite._abi import (
     QUERY_PARAM_I64,
     QUERY_RESULT,
 )
+from kimberlite._arrow import capsule, schema_address
 from kimberlite._generated import AtKind, InvalidArgumentError, ValueType
-from kimberlite._native import U64_MAX, check, quick, string_at, u64, utf8
+from kimberlite._native import U64_MAX, check, quick, string_at, u64, utf8, waiting
 from kimberlite._operations import popped
 from kimberlite._queues import Completion, Operation, adopted
 from kimberlite.types import Column, Param, Position, Value
@@ -32,7 +33,36 @@ _F64: Final = struct.Struct("=d")
 _U64: Final = struct.Struct("=Q")
 _LEN_MASK: Final = (1 << CELL_OFFSET_SHIFT) - 1
 
-RawRows = tuple[tuple[Column, ...], list[tuple[Value, ...]], Position]
+
+class RawResult:
+    """A result of the library, freed when nothing looks at it any more."""
+
+    def __init__(self, completion: Completion) -> None:
+        """Takes it over."""
+        self._address = 0
+        columns, position = _head(completion.result)
+        self.columns: tuple[Column, ...] = columns
+        self.position: Position = position
+        # Given up first: an interrupt between these lines may leak it, but never free it twice.
+        address, completion.result = completion.result, 0
+        self._address = address
+
+    def cells(self) -> list[tuple[Value, ...]]:
+        """The rows as Python's own values."""
+        return _cells(self._address)
+
+    def arrow(self, requested_schema: object | None) -> object:
+        """The columns as a PyCapsule."""
+        schema = schema_address(requested_schema)
+        # It copies the values, during which others may run.
+        return capsule(
+            lambda stream, detail: waiting.kmb_query_result_arrow(
+                self._address, schema, stream, detail
+            )
+        )
+
+    def __del__(self, _free: Any = quick.kmb_query_result_free) -> None:
+        _free(self._address)
 
 
 def cut(
@@ -146,21 +176,21 @@ def _cell(kind: int, number: int, heap: bytes) -> Value:
     return data.decode() if kind == ValueType.STRING else data
 
 
-def _rows(result: int) -> RawRows:
-    """A query result as Python's own values."""
+def _head(result: int) -> tuple[tuple[Column, ...], Position]:
+    """A query result's columns and position."""
     _, _, column_count = QUERY_RESULT.unpack(string_at(result, QUERY_RESULT.size))
     position = ctypes.c_uint64()
     detail = ctypes.c_void_p()
     code = quick.kmb_query_result_position(result, ctypes.byref(position), ctypes.byref(detail))
     check(code, detail)
-    return _columns(result, column_count), _cells(result), Position(position.value)
+    return _columns(result, column_count), Position(position.value)
 
 
 def query(
     client: int, sql: str, params: Sequence[Param], at: tuple[int, int], call: bytes | None
-) -> Operation[RawRows]:
+) -> Operation[RawResult]:
     submit, keep = _submit_query(quick.kmb_submit_query, client, sql, params, at, call)
-    return Operation(submit, lambda completion: _rows(completion.result), keep=keep)
+    return Operation(submit, RawResult, keep=keep)
 
 
 def query_cursor(
@@ -198,14 +228,20 @@ def _submit_query(
     return submit, kept
 
 
-def cursor_schema(cursor: int) -> RawRows:
-    """A cursor's columns and position, with no rows."""
+def cursor_arrow(cursor: int, requested_schema: object | None) -> object:
+    """A PyCapsule of the rows to come, whose end closes the cursor."""
+    schema = schema_address(requested_schema)
+    return capsule(lambda stream, detail: quick.kmb_cursor_arrow(cursor, schema, stream, detail))
+
+
+def cursor_schema(cursor: int) -> tuple[tuple[Column, ...], Position]:
+    """A cursor's columns and position."""
     result = ctypes.c_void_p()
     detail = ctypes.c_void_p()
     try:
         code = quick.kmb_cursor_schema(cursor, ctypes.byref(result), ctypes.byref(detail))
         check(code, detail)
-        return _rows(result.value or 0)
+        return _head(result.value or 0)
     finally:
         if result:
             quick.kmb_query_result_free(result)

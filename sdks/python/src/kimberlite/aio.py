@@ -557,7 +557,7 @@ class AsyncCursor(Uncopied):
         self._closed = False
         self._run = run
         self._feed = RowFeed()
-        columns, _, position = queries.cursor_schema(handle)
+        columns, position = queries.cursor_schema(handle)
         self.columns = columns
         """The columns in order."""
         self.position: Position = position

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from kimberlite import _operations as operations
 from kimberlite import _queries as queries
 from kimberlite._abi import CLOSE_TIMEOUT_MS, PAGE_EVENTS, READ_EVENTS
+from kimberlite._arrow import ArrowSource
 from kimberlite._feeds import EventFeed, RowFeed, drained
-from kimberlite._generated import AtKind, CorruptionError, DataClass
+from kimberlite._generated import AtKind, CorruptionError, DataClass, InvalidArgumentError
 from kimberlite._handles import Uncopied
 from kimberlite._native import quick
 from kimberlite._queues import discard_client, run
@@ -19,6 +20,7 @@ from kimberlite.types import (
     AppendResult,
     Column,
     Event,
+    EventTable,
     Offset,
     Page,
     Param,
@@ -46,10 +48,16 @@ RowT = TypeVar("RowT")
 _NOW = (int(AtKind.NOW), 0)
 
 
-def rows_as(raw: queries.RawRows, row_type: type[Any] | None) -> QueryResult[Any]:
+def rows_as(raw: queries.RawResult, row_type: type[Any] | None) -> QueryResult[Any]:
     """A result's rows as Row objects, or as objects of the row type."""
-    columns, values, position = raw
-    return QueryResult(typed(columns, values, row_type), columns, position)
+    columns = raw.columns
+    result: QueryResult[Any] = QueryResult(
+        lambda: typed(columns, raw.cells(), row_type), raw.arrow, columns, raw.position
+    )
+    if row_type is not None:
+        # What does not fit the type is told by the query.
+        len(result)
+    return result
 
 
 def typed(columns: tuple[Column, ...], values: list[Any], row_type: type[Any] | None) -> list[Any]:
@@ -263,6 +271,26 @@ class Client(Uncopied):
                 yield page
         finally:
             reader.close()
+
+    def event_table(
+        self,
+        stream_id: StreamId,
+        from_offset: int = 0,
+        *,
+        page_events: int = PAGE_EVENTS,
+        timeout_ms: int | None = None,
+    ) -> EventTable:
+        """Every event from an offset to the end of the stream, as columns.
+
+        The columns are ``offset``, ``timestamp`` and ``data``; the data is copied once, from what
+        arrived into a batch for each page::
+
+            frame = client.event_table(visits).to_polars()
+        """
+        call = operations.call_options(timeout_ms)
+        return EventTable(
+            lambda: operations.Reader(self._handle, stream_id, from_offset, page_events, call)
+        )
 
     def subscribe(
         self, stream_id: StreamId, from_offset: int = 0, *, timeout_ms: int | None = None
@@ -512,8 +540,8 @@ class Subscription(Uncopied):
         return f"<kimberlite.Subscription {'closed' if self._closed else 'open'}>"
 
 
-class Cursor(Uncopied):
-    """A query's rows in batches. Iterate over it for the rows."""
+class Cursor(Uncopied, ArrowSource):
+    """A query's rows in batches. Iterate over it for the rows, or give it to Arrow's consumers."""
 
     def __init__(self, client: Client, handle: int) -> None:
         """Made by ``Client.query_cursor``."""
@@ -522,7 +550,8 @@ class Cursor(Uncopied):
         # A client that nobody else holds would be closed under the cursor.
         self._client = client
         self._feed = RowFeed()
-        columns, _, position = queries.cursor_schema(handle)
+        columns, position = queries.cursor_schema(handle)
+        self._exported = False
         self.columns = columns
         """The columns in order."""
         self.position: Position = position
@@ -535,6 +564,21 @@ class Cursor(Uncopied):
             return rest
         values = run(queries.cursor_next(self._handle, self._feed.batches))
         return None if values is None else typed(self.columns, values, None)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows to come as a PyCapsule of Arrow's C stream interface, which takes them over.
+
+        A column's type is its declared one, else that of the first values that come; a schema that
+        the consumer asks for, as ``pyarrow.RecordBatchReader.from_stream(cursor, schema)`` does, is
+        independent of them. While the consumer waits for a batch, Ctrl-C is not heard.
+        """
+        if self._feed.rows or self._feed.batches:
+            raise InvalidArgumentError(
+                "rows of this cursor were read and not handed out yet; read it as rows, or as Arrow"
+            )
+        stream = queries.cursor_arrow(self._handle, requested_schema)
+        self._exported = True
+        return stream
 
     def __iter__(self) -> Iterator[Row]:
         while (batch := self.next_batch()) is not None:
@@ -554,7 +598,7 @@ class Cursor(Uncopied):
         self.close()
 
     def __del__(self, _close: Any = quick.kmb_cursor_close) -> None:
-        if not getattr(self, "_closed", True):
+        if not getattr(self, "_closed", True) and not self._exported:
             _close(self._handle, None)
 
     def __repr__(self) -> str:

@@ -1,13 +1,14 @@
 """Databases for tests: each test gets one of its own, in memory.
 
-With pytest, put ``pytest_plugins = ["kimberlite.testing"]`` into conftest.py and take the fixture
-``kimberlite_client``; without it, use ``database()``.
+With pytest take the fixture ``kimberlite_client``, which the installed package brings along; where
+plugins are not loaded, write ``pytest_plugins = ["kimberlite_pytest"]`` into conftest.py.
+Without pytest use ``database()``.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 from kimberlite.client import Client
 
@@ -19,16 +20,4 @@ def database(tenant_id: int = 1) -> Generator[Client]:
         yield client
 
 
-try:
-    import pytest
-except ImportError:
-    __all__ = ["database"]
-else:
-
-    @pytest.fixture
-    def kimberlite_client() -> Iterator[Client]:
-        """A client of a database of its own, in memory."""
-        with database() as client:
-            yield client
-
-    __all__ = ["database", "kimberlite_client"]
+__all__ = ["database"]

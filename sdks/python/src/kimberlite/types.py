@@ -11,6 +11,7 @@ from itertools import accumulate, chain, repeat
 from struct import Struct
 from typing import Any, Callable, Generic, NamedTuple, NewType, TypeVar, Union, cast, overload
 
+from kimberlite._arrow import ArrowSource, EventTable, page_capsule
 from kimberlite._error_base import AppendKey
 from kimberlite._generated import AtKind, DataClass, LogLevel, Role
 
@@ -62,7 +63,7 @@ _new_event = cast("Callable[[tuple[int, bytes, int]], Event]", partial(tuple.__n
 _TOGETHER = 100
 
 
-class Page(Sequence[Event]):
+class Page(Sequence[Event], ArrowSource):
     """Events that were read together, in order: a sequence of ``Event``.
 
     Events are cut out of the page only when they are asked for. Its columns, ``data``, ``lengths``
@@ -119,6 +120,10 @@ class Page(Sequence[Event]):
     def timestamps_ns(self) -> memoryview:
         """When each event was committed: unsigned 64-bit integers, format ``Q``."""
         return self._timestamps
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The events as a PyCapsule of Arrow's C stream interface, of always the same schema."""
+        return page_capsule(self.first_offset, self.data, self._lens, self._timestamps)
 
     def payloads(self) -> list[bytes]:
         """The data of every event."""
@@ -316,17 +321,42 @@ class Row:
         return f"Row({cells})"
 
 
-class QueryResult(Sequence[RowT], Generic[RowT]):
-    """The rows of a query, each a Row or an object of the row type that was asked for."""
+class QueryResult(Sequence[RowT], ArrowSource, Generic[RowT]):
+    """The rows of a query, each a Row or an object of the row type that was asked for.
 
-    __slots__ = ("_rows", "columns", "position")
+    Rows are made when the first one is looked at, which a forked child cannot do any more. As
+    columns, by ``to_arrow()``, ``to_pandas()``, ``to_polars()`` or any consumer of PyCapsules, a
+    result needs no Python object for each value; every column then has one type, and
+    InvalidArgumentError names the row and the column of a value that does not go with the others.
+    """
 
-    def __init__(self, rows: list[RowT], columns: tuple[Column, ...], position: Position) -> None:
-        self._rows = rows
+    __slots__ = ("_made", "_make", "_source", "columns", "position")
+
+    def __init__(
+        self,
+        rows: Callable[[], list[RowT]],
+        source: Callable[[object | None], object],
+        columns: tuple[Column, ...],
+        position: Position,
+    ) -> None:
+        self._made: list[RowT] | None = None
+        self._make = rows
+        self._source = source
         self.columns = columns
         """The columns in order."""
         self.position = position
         """The position that the result reflects."""
+
+    @property
+    def _rows(self) -> list[RowT]:
+        if self._made is None:
+            # Two threads may do so at once; their rows are equal.
+            self._made = self._make()
+        return self._made
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The result as a PyCapsule of Arrow's C stream interface, in the wanted types if any."""
+        return self._source(requested_schema)
 
     @overload
     def __getitem__(self, index: int) -> RowT: ...
@@ -334,6 +364,9 @@ class QueryResult(Sequence[RowT], Generic[RowT]):
     def __getitem__(self, index: slice) -> list[RowT]: ...
     def __getitem__(self, index: int | slice) -> RowT | list[RowT]:
         return self._rows[index]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _result_of, (self._rows, self.columns, self.position)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -344,6 +377,17 @@ class QueryResult(Sequence[RowT], Generic[RowT]):
     def __repr__(self) -> str:
         names = ", ".join(column.name for column in self.columns)
         return f"QueryResult(columns=[{names}], rows={len(self)})"
+
+
+def _result_of(
+    rows: list[Any], columns: tuple[Column, ...], position: Position
+) -> QueryResult[Any]:
+    """A result from its rows, as pickle keeps it."""
+
+    def source(_requested_schema: object | None) -> object:
+        raise TypeError("a result that was pickled has its rows alone; make columns before that")
+
+    return QueryResult(lambda: rows, source, columns, position)
 
 
 def into(
@@ -380,6 +424,7 @@ __all__ = [
     "Column",
     "DataClass",
     "Event",
+    "EventTable",
     "LogLevel",
     "Offset",
     "Page",
