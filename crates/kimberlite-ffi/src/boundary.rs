@@ -42,7 +42,7 @@ where
     F: FnOnce() -> Result<(), Error>,
 {
     let result = caught(body);
-    let number = result.as_ref().map_or_else(|e| e.number, |()| KMB_OK);
+    let number = result.as_ref().map_or_else(detail::number, |()| KMB_OK);
     if !detail_out.is_null() {
         let detail = result.map_or_else(detail::give, |()| std::ptr::null_mut());
         // SAFETY: the caller passes NULL or a place for a pointer.
@@ -62,7 +62,7 @@ where
             KMB_OK
         }
         Err(e) => {
-            let number = e.number;
+            let number = detail::number(&e);
             detail::keep_last(e);
             number
         }

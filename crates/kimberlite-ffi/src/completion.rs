@@ -81,7 +81,7 @@ impl Completion {
                 KmbCompletion { operation, tag, error: KMB_OK, kind, result, detail: null, values }
             }
             Err(e) => {
-                let (error, detail) = (e.number, detail::give(e));
+                let (error, detail) = (detail::number(&e), detail::give(e));
                 let values = [0; 3];
                 KmbCompletion { operation, tag, error, kind, result: null.cast(), detail, values }
             }

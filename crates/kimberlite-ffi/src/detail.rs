@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, c_char};
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::boundary::quietly;
-use crate::generated::{KMB_DETAIL_OUTCOME_UNKNOWN, KMB_DETAIL_RETRYABLE};
+use crate::generated::{KMB_DETAIL_OUTCOME_UNKNOWN, KMB_DETAIL_RETRYABLE, KMB_OK};
 
 /// An error's number: `KMB_OK` or one of `KMB_ERR_*`. A newer server may send a number that this
 /// version does not know.
@@ -49,8 +49,15 @@ struct OwnedDetail {
     _message: CString,
 }
 
+/// The number that C gets for an error. The fields of an error are open, so that one without a
+/// number can be made; a failure must not look like a success, whose outputs would be read.
+pub(crate) fn number(e: &Error) -> KmbError {
+    if e.number == KMB_OK { ErrorCode::Internal.number() } else { e.number }
+}
+
 impl OwnedDetail {
     fn new(e: Error) -> Box<OwnedDetail> {
+        let code = number(&e);
         let message = c_string(e.detail);
         let mut flags = 0;
         if e.code.is_retryable() {
@@ -60,7 +67,7 @@ impl OwnedDetail {
             flags |= KMB_DETAIL_OUTCOME_UNKNOWN;
         }
         let public = KmbDetail {
-            code: e.number,
+            code,
             flags,
             retry_after_ms: e.retry_after_ms,
             reserved: 0,
@@ -160,4 +167,31 @@ pub extern "C" fn kmb_error_remedy(error: KmbError) -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn kmb_error_is_retryable(error: KmbError) -> bool {
     ErrorCode::from_number(error).is_some_and(ErrorCode::is_retryable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boundary::{report, report_last};
+    use crate::completion::Completion;
+    use crate::generated::KMB_ERR_INTERNAL;
+
+    /// Nothing that failed comes out as KMB_OK, even where an error without a number was made.
+    #[test]
+    fn a_failure_is_never_ok() {
+        let hollow = Error { code: ErrorCode::Ok, number: 0, ..Error::invalid("hollow") };
+        let mut detail = std::ptr::null_mut();
+        assert_eq!(report(&raw mut detail, || Err(hollow.clone())), KMB_ERR_INTERNAL);
+        // SAFETY: `report` gave it, and it is freed once.
+        unsafe {
+            assert_eq!((*detail).code, KMB_ERR_INTERNAL);
+            free(detail);
+        }
+        assert_eq!(report_last(|| Err(hollow.clone())), KMB_ERR_INTERNAL);
+        let kind = kimberlite_wire::CompletionKind::Append;
+        let completion = Completion::new(1, 2, kind, Err(hollow)).into_raw();
+        assert_eq!(completion.error, KMB_ERR_INTERNAL);
+        // SAFETY: the completion gave it, and it is freed once.
+        unsafe { free(completion.detail) };
+    }
 }

@@ -34,8 +34,9 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with a detail.
+    /// An error with a detail. `Ok` is none: who passes it made a mistake, which is INTERNAL.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Error {
+        let code = if matches!(code, ErrorCode::Ok) { ErrorCode::Internal } else { code };
         Error {
             code,
             number: code.number(),
@@ -91,8 +92,11 @@ impl Error {
         }
     }
 
-    /// The error that a frame carried.
+    /// The error that a frame carried; PROTOCOL where it says that there is none.
     pub fn from_body(body: ErrorBody) -> Error {
+        if body.code == ErrorCode::Ok.number() {
+            return Error::protocol("the server sent an error with code 0");
+        }
         let code = ErrorCode::from_number(body.code).unwrap_or(ErrorCode::Unknown);
         Error {
             code,

@@ -56,3 +56,14 @@ fn an_unknown_error() {
     assert_eq!(error.to_body(), body);
     assert!(error.to_string().contains("4711") && error.to_string().contains("why"));
 }
+
+/// Shows that an error which calls itself a success is a breach of the protocol, and that none can
+/// be made by mistake.
+#[test]
+fn an_error_is_never_ok() {
+    let error = Error::from_body(ErrorBody { detail: "fine".into(), ..Default::default() });
+    assert_eq!(error.code, ErrorCode::Protocol);
+    assert_eq!(error.detail, "the server sent an error with code 0");
+    let error = Error::new(ErrorCode::Ok, "fine");
+    assert_eq!((error.code, error.number), (ErrorCode::Internal, ErrorCode::Internal.number()));
+}
