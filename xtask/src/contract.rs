@@ -100,6 +100,13 @@ pub struct Field {
     #[serde(rename = "type")]
     pub kind: String,
     pub doc: String,
+    /// The version of the protocol that brought it.
+    #[serde(default = "first_version")]
+    pub since: u16,
+}
+
+fn first_version() -> u16 {
+    1
 }
 
 #[derive(Deserialize)]

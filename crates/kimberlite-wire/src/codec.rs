@@ -75,6 +75,16 @@ impl<'a> Reader<'a> {
         self.take(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
+    /// Takes a field that an answer has had from the first version on, so that one without it is
+    /// no answer.
+    pub fn required<T: Field>(&mut self, name: &'static str) -> Result<T, DecodeError> {
+        if self.is_empty() {
+            return Err(DecodeError { field: name, what: "is missing" });
+        }
+        T::take(self)
+            .map_err(|e| if e.field.is_empty() { DecodeError { field: name, ..e } } else { e })
+    }
+
     /// Takes a message's field, or its default where the body ended before it: a message only
     /// gains fields at its end, so an older peer's is a prefix of ours.
     pub fn field<T: Field + Default>(&mut self, name: &'static str) -> Result<T, DecodeError> {

@@ -866,11 +866,14 @@ impl Column {
         self.declared_type.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<Column, DecodeError> {
         let reader = &mut Reader::new(body);
-        Ok(Column { name: reader.field("name")?, declared_type: reader.field("declared_type")? })
+        Ok(Column {
+            name: reader.required("name")?,
+            declared_type: reader.required("declared_type")?,
+        })
     }
 }
 
@@ -918,19 +921,19 @@ impl StreamInfo {
         self.head.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<StreamInfo, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(StreamInfo {
-            stream_id: reader.field("stream_id")?,
-            name: reader.field("name")?,
-            data_class: reader.field("data_class")?,
-            next_offset: reader.field("next_offset")?,
-            created_ns: reader.field("created_ns")?,
-            last_timestamp_ns: reader.field("last_timestamp_ns")?,
-            data_bytes: reader.field("data_bytes")?,
-            head: reader.field("head")?,
+            stream_id: reader.required("stream_id")?,
+            name: reader.required("name")?,
+            data_class: reader.required("data_class")?,
+            next_offset: reader.required("next_offset")?,
+            created_ns: reader.required("created_ns")?,
+            last_timestamp_ns: reader.required("last_timestamp_ns")?,
+            data_bytes: reader.required("data_bytes")?,
+            head: reader.required("head")?,
         })
     }
 }
@@ -1134,21 +1137,21 @@ impl HelloResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<HelloResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(HelloResponse {
-            protocol_version: reader.field("protocol_version")?,
-            server_version: reader.field("server_version")?,
-            log_id: reader.field("log_id")?,
-            principal: reader.field("principal")?,
-            role: reader.field("role")?,
-            leader: reader.field("leader")?,
-            members: reader.field("members")?,
-            max_request_bytes: reader.field("max_request_bytes")?,
-            initial_credit_bytes: reader.field("initial_credit_bytes")?,
-            position: reader.field("position")?,
+            protocol_version: reader.required("protocol_version")?,
+            server_version: reader.required("server_version")?,
+            log_id: reader.required("log_id")?,
+            principal: reader.required("principal")?,
+            role: reader.required("role")?,
+            leader: reader.required("leader")?,
+            members: reader.required("members")?,
+            max_request_bytes: reader.required("max_request_bytes")?,
+            initial_credit_bytes: reader.required("initial_credit_bytes")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1199,14 +1202,14 @@ impl CreateStreamResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<CreateStreamResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(CreateStreamResponse {
-            stream_id: reader.field("stream_id")?,
-            created: reader.field("created")?,
-            position: reader.field("position")?,
+            stream_id: reader.required("stream_id")?,
+            created: reader.required("created")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1280,15 +1283,15 @@ impl AppendResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<AppendResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(AppendResponse {
-            first_offset: reader.field("first_offset")?,
-            count: reader.field("count")?,
-            timestamp_ns: reader.field("timestamp_ns")?,
-            position: reader.field("position")?,
+            first_offset: reader.required("first_offset")?,
+            count: reader.required("count")?,
+            timestamp_ns: reader.required("timestamp_ns")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1352,13 +1355,13 @@ impl ReadResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<ReadResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(ReadResponse {
-            next_offset: reader.field("next_offset")?,
-            position: reader.field("position")?,
+            next_offset: reader.required("next_offset")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1410,13 +1413,13 @@ impl SubscribeResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<SubscribeResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(SubscribeResponse {
-            next_offset: reader.field("next_offset")?,
-            position: reader.field("position")?,
+            next_offset: reader.required("next_offset")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1480,11 +1483,14 @@ impl QueryResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<QueryResponse, DecodeError> {
         let reader = &mut Reader::new(body);
-        Ok(QueryResponse { columns: reader.field("columns")?, position: reader.field("position")? })
+        Ok(QueryResponse {
+            columns: reader.required("columns")?,
+            position: reader.required("position")?,
+        })
     }
 }
 
@@ -1534,16 +1540,16 @@ impl VerifyResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<VerifyResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(VerifyResponse {
-            valid: reader.field("valid")?,
-            count: reader.field("count")?,
-            first_bad_offset: reader.field("first_bad_offset")?,
-            head: reader.field("head")?,
-            position: reader.field("position")?,
+            valid: reader.required("valid")?,
+            count: reader.required("count")?,
+            first_bad_offset: reader.required("first_bad_offset")?,
+            head: reader.required("head")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1594,14 +1600,14 @@ impl ListStreamsResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<ListStreamsResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(ListStreamsResponse {
-            streams: reader.field("streams")?,
-            more: reader.field("more")?,
-            position: reader.field("position")?,
+            streams: reader.required("streams")?,
+            more: reader.required("more")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1646,13 +1652,13 @@ impl StreamInfoResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<StreamInfoResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(StreamInfoResponse {
-            stream: reader.field("stream")?,
-            position: reader.field("position")?,
+            stream: reader.required("stream")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1689,13 +1695,13 @@ impl OpenProducerResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<OpenProducerResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(OpenProducerResponse {
-            producer_id: reader.field("producer_id")?,
-            position: reader.field("position")?,
+            producer_id: reader.required("producer_id")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1737,13 +1743,13 @@ impl CreateTenantResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<CreateTenantResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(CreateTenantResponse {
-            created: reader.field("created")?,
-            position: reader.field("position")?,
+            created: reader.required("created")?,
+            position: reader.required("position")?,
         })
     }
 }
@@ -1782,11 +1788,11 @@ impl DeleteTenantResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<DeleteTenantResponse, DecodeError> {
         let reader = &mut Reader::new(body);
-        Ok(DeleteTenantResponse { position: reader.field("position")? })
+        Ok(DeleteTenantResponse { position: reader.required("position")? })
     }
 }
 
@@ -1822,13 +1828,13 @@ impl ListTenantsResponse {
         self.position.put(out);
     }
 
-    /// Reads a body. Fields that an older peer did not send take their default; bytes
+    /// Reads a body. Every field of the first version must be there; bytes
     /// that a newer peer added are passed over.
     pub fn decode(body: &[u8]) -> Result<ListTenantsResponse, DecodeError> {
         let reader = &mut Reader::new(body);
         Ok(ListTenantsResponse {
-            tenant_ids: reader.field("tenant_ids")?,
-            position: reader.field("position")?,
+            tenant_ids: reader.required("tenant_ids")?,
+            position: reader.required("position")?,
         })
     }
 }

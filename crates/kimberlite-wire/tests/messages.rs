@@ -67,3 +67,24 @@ fn an_error_is_never_ok() {
     let error = Error::new(ErrorCode::Ok, "fine");
     assert_eq!((error.code, error.number), (ErrorCode::Internal, ErrorCode::Internal.number()));
 }
+
+/// Shows that an answer that ends before a field that it has had from the start is none: an empty
+/// one would claim numbers that nobody said.
+#[test]
+fn an_answer_is_whole() {
+    let mut body = Vec::new();
+    let answer = AppendResponse { first_offset: 1, count: 2, timestamp_ns: 3, position: 4 };
+    answer.encode(&mut body);
+    assert_eq!(AppendResponse::decode(&body), Ok(answer));
+    for (length, field) in [(0, "first_offset"), (8, "count"), (12, "timestamp_ns")] {
+        let e = AppendResponse::decode(&body[..length]).expect_err("it is cut");
+        assert_eq!(e.to_string(), format!("the message's field {field} is missing"));
+    }
+    // A struct within a list, cut by its own length.
+    let mut list = 1u64.to_le_bytes().to_vec();
+    list.extend_from_slice(&8u64.to_le_bytes());
+    list.extend_from_slice(&5u64.to_le_bytes());
+    list.extend_from_slice(&[0; 9]);
+    let e = ListStreamsResponse::decode(&list).expect_err("its stream has no name");
+    assert!(e.to_string().contains("name"), "{e}");
+}

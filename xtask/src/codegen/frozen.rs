@@ -158,7 +158,7 @@ mod tests {
             error.number = 4_000_000;
             error.name = "ANOTHER".into();
             c.errors.push(error);
-            let extra = Field { name: "more".into(), kind: "u64".into(), doc: String::new() };
+            let extra = Field { name: "more".into(), kind: "u64".into(), doc: String::new(), since: 2 };
             c.operations[2].request.push(extra);
         });
         assert_eq!(grown, Vec::<String>::new());
@@ -180,7 +180,7 @@ mod tests {
         });
         assert!(!field.is_empty());
         let inserted = broken_by(|c| {
-            let extra = Field { name: "first".into(), kind: "u64".into(), doc: String::new() };
+            let extra = Field { name: "first".into(), kind: "u64".into(), doc: String::new(), since: 2 };
             c.operations[2].request.insert(0, extra);
         });
         assert!(!inserted.is_empty());

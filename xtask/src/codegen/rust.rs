@@ -16,14 +16,19 @@ pub fn emit(contract: &Contract) -> String {
     enums(&mut out, contract);
     errors(&mut out, contract);
     for s in &contract.structs {
-        message(&mut out, &s.name, &s.doc, &s.fields);
+        // The bodies of errors and of notices are read as far as they go: what an error says counts
+        // for more than what it lacks.
+        let missing = if s.name.ends_with("Body") { Missing::Default } else { Missing::Refused };
+        message(&mut out, &s.name, &s.doc, &s.fields, missing);
         nested(&mut out, &s.name);
     }
     for operation in &contract.operations {
         let name = pascal(&operation.name);
-        message(&mut out, &format!("{name}Request"), &operation.doc, &operation.request);
+        let request = format!("{name}Request");
+        message(&mut out, &request, &operation.doc, &operation.request, Missing::Default);
         let doc = format!("The answer to [`{name}Request`].");
-        message(&mut out, &format!("{name}Response"), &doc, &operation.response);
+        let response = format!("{name}Response");
+        message(&mut out, &response, &doc, &operation.response, Missing::Refused);
     }
     operations(&mut out, contract);
     body_enum(&mut out, contract, "Request", "A request's body.");
@@ -196,7 +201,16 @@ fn rust_type(kind: &str) -> String {
     }
 }
 
-fn message(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
+/// What a field of the first version is read as where the body ends before it.
+#[derive(Clone, Copy)]
+enum Missing {
+    /// Its default: a request may leave out what it does not ask for.
+    Default,
+    /// An error: an answer without it would claim something that nobody said.
+    Refused,
+}
+
+fn message(out: &mut String, name: &str, doc: &str, fields: &[Field], missing: Missing) {
     let _ = writeln!(
         out,
         "/// {doc}\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {name} {{"
@@ -213,16 +227,21 @@ fn message(out: &mut String, name: &str, doc: &str, fields: &[Field]) {
     for f in fields {
         let _ = writeln!(out, "self.{}.put(out);", f.name);
     }
+    let (rule, take) = match missing {
+        Missing::Default => ("Fields that an older peer did not send take their default", "field"),
+        Missing::Refused => ("Every field of the first version must be there", "required"),
+    };
     let _ = writeln!(
         out,
-        "}}\n\n/// Reads a body. Fields that an older peer did not send take their default; bytes\n\
+        "}}\n\n/// Reads a body. {rule}; bytes\n\
          /// that a newer peer added are passed over.\npub fn decode(body: &[u8]) -> Result<{name}, DecodeError> {{\n\
          let {} = &mut Reader::new(body);\nOk({name} {{",
         if fields.is_empty() { "_reader" } else { "reader" }
     );
     let _ = reader_arg;
     for f in fields {
-        let _ = writeln!(out, "{0}: reader.field({0:?})?,", f.name);
+        let take = if f.since > 1 { "field" } else { take };
+        let _ = writeln!(out, "{0}: reader.{take}({0:?})?,", f.name);
     }
     out.push_str("})\n}\n}\n\n");
 }

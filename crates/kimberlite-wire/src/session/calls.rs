@@ -45,6 +45,8 @@ pub(super) struct CallState {
     pub(super) place: Place,
     /// An append's number, once it has one.
     pub(super) key: Option<AppendKey>,
+    /// The caller gave the number, to learn what became of an earlier append.
+    pub(super) settles: bool,
     /// A copy was sent whose answer never came: it may have been carried out.
     pub(super) copy_lost: bool,
     refusals: u32,
@@ -74,6 +76,7 @@ impl CallState {
             owner,
             place: Place::Nowhere,
             key,
+            settles: key.is_some(),
             // The call that gave the key sent a copy whose outcome is not known.
             copy_lost: key.is_some(),
             refusals: 0,

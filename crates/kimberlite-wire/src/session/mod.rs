@@ -6,8 +6,9 @@
 //! nothing is left, then asks [`Session::next_wake_ms`] when to call [`Session::tick`].
 //!
 //! The parts: `calls` is a call's life, `lanes` each stream's appends in order, `send` what is sent
-//! when and where, `receive` what comes in, `links` the connections, `book` the addresses.
+//! when and where, `receive` what comes in, `answers` what an answer must say, `links` the connections, `book` the addresses.
 
+mod answers;
 mod book;
 mod calls;
 mod connection;

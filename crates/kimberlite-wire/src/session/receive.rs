@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Session;
+use super::answers;
 use super::calls::Place;
 use super::connection::{Connection, Pending, Phase};
 use super::types::{Action, CallId, CallKind, ConnectionId};
@@ -132,6 +133,10 @@ impl Session {
         now_ms: u64,
     ) -> Result<(), Error> {
         let error = match ErrorBody::decode(body) {
+            // It does not tell what became of the call.
+            Ok(body) if body.code == ErrorCode::Ok.number() => {
+                return self.answer_broken(id, Error::from_body(body));
+            }
             Ok(body) => Error::from_body(body),
             Err(e) => return self.answer_broken(id, e.into()),
         };
@@ -178,12 +183,19 @@ impl Session {
                 Ok(body) => body,
                 Err(e) => return self.answer_broken(id, e.into()),
             };
+            if let Err(e) = answers::check(&call.request, &body, call.settles) {
+                return self.answer_broken(id, e);
+            }
             if call.kind == CallKind::Collect {
                 call.body = Some(body);
             } else {
                 call.answered = true;
                 self.actions.push_back(Action::Answer { call: id, body });
             }
+        }
+        if !frame.payload.is_empty() && !answers::has_payload(operation) {
+            let detail = format!("the answer to {} has payload", operation.name());
+            return self.answer_broken(id, Error::protocol(detail));
         }
         if !frame.payload.is_empty()
             && let Err(e) = self.payload(connection, id, frame.payload, ends)

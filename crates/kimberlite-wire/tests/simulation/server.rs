@@ -230,7 +230,8 @@ impl ServerSide {
             Request::Subscribe(subscribe) => {
                 payload = pattern(subscribe.from_offset as usize);
                 endless = true;
-                Ok(Response::Subscribe(SubscribeResponse::default()))
+                let next_offset = subscribe.from_offset;
+                Ok(Response::Subscribe(SubscribeResponse { next_offset, position: 1 }))
             }
             other => panic!("the test does not send {other:?}"),
         };
