@@ -200,10 +200,18 @@ impl World {
 
     /// What was appended since the last check stands where it was said to, and its chain fits.
     fn check(&self) -> Result<(), String> {
+        let stands = self.check_streams();
         let failures = self.shared.failures.lock().map_err(|e| e.to_string())?;
-        if let Some(first) = failures.first() {
-            return Err(format!("{first} ({} failures)", failures.len()));
+        match (failures.first(), stands) {
+            (None, stands) => stands,
+            (Some(first), Ok(())) => Err(format!("{first} ({} failures)", failures.len())),
+            (Some(first), Err(lost)) => {
+                Err(format!("{lost}; {first} ({} failures)", failures.len()))
+            }
         }
+    }
+
+    fn check_streams(&self) -> Result<(), String> {
         for stream in &self.shared.streams {
             let info = self.client()?.stream_info(*stream, &patient()).map_err(shown)?;
             let start = match self.shared.ledger.proven(*stream) {

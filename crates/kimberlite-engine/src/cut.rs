@@ -34,7 +34,8 @@ impl TenantCut {
         Ok(Some(Arc::new(StreamTable { stream, loader, count, near: Mutex::new(None) })))
     }
 
-    fn info(&self, stream: &Stream) -> Result<StreamInfo, Error> {
+    /// What was told about a stream at the cut's position.
+    pub(crate) fn info(&self, stream: &Stream) -> Result<StreamInfo, Error> {
         let (mut info, last) = stream.info_at(self.loader.index(), self.position)?;
         if let Some(last) = last {
             info.head = self.head(&last)?;

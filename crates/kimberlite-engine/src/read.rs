@@ -14,6 +14,7 @@ use crate::audit_record::Access;
 use crate::authority;
 use crate::catalogue::name_not_found;
 use crate::core::{Core, Outcome};
+use crate::cut::TenantCut;
 use crate::loader::{BlockCursor, Loader};
 use crate::session::Session;
 use crate::state::Applied;
@@ -149,11 +150,16 @@ pub(crate) fn list_streams(
         0 => limit::LIST_STREAMS as usize,
         count => (count as usize).min(limit::LIST_STREAMS as usize),
     };
-    let catalogue = core.applied.catalogue();
-    let tenant = catalogue.live(session.tenant_id())?;
-    let mut rest = tenant.streams_after(request.after_stream_id);
-    let streams = rest.by_ref().take(count).map(|stream| stream.info()).collect();
-    let more = rest.next().is_some();
+    let mut visible: Vec<Arc<Stream>> = {
+        let catalogue = core.applied.catalogue();
+        let tenant = catalogue.live(session.tenant_id())?;
+        let rest = tenant.streams_after(request.after_stream_id);
+        rest.filter(|s| s.identity.created_at <= position).take(count + 1).cloned().collect()
+    };
+    let more = visible.len() > count;
+    visible.truncate(count);
+    let cut = cut_at(core, session, position);
+    let streams = visible.iter().map(|stream| cut.info(stream)).collect::<Result<_, _>>()?;
     Ok(Answer::of(Response::ListStreams(ListStreamsResponse { streams, more, position })))
 }
 
@@ -161,17 +167,32 @@ pub(crate) fn stream_info(core: &Core, session: &Session, request: &StreamInfoRe
     core.check(session, Operation::StreamInfo)?;
     let position = core.applied.position();
     let tenant_id = session.tenant_id();
-    let catalogue = core.applied.catalogue();
-    let stream = match (request.stream_id, request.name.as_str()) {
-        (0, "") => return Err(Error::invalid("stream_id is 0 and name is empty; give one")),
-        (0, name) => {
-            let found = catalogue.live(tenant_id)?.by_name(name);
-            found.ok_or_else(|| name_not_found(tenant_id, name))?
+    let stream = {
+        let catalogue = core.applied.catalogue();
+        match (request.stream_id, request.name.as_str()) {
+            (0, "") => return Err(Error::invalid("stream_id is 0 and name is empty; give one")),
+            (0, name) => {
+                let found = catalogue.live(tenant_id)?.by_name(name).cloned();
+                let found = found.filter(|stream| stream.identity.created_at <= position);
+                found.ok_or_else(|| name_not_found(tenant_id, name))?
+            }
+            (id, _) => catalogue.client_stream(tenant_id, id)?.clone(),
         }
-        (id, _) => catalogue.client_stream(tenant_id, id)?,
     };
-    let stream = stream.info();
+    let stream = cut_at(core, session, position).info(&stream)?;
     Ok(Answer::of(Response::StreamInfo(StreamInfoResponse { stream, position })))
+}
+
+/// What the tenant's streams were at a position. What lies beyond the applied position is visible in
+/// parts only: whoever was told of it could find less at the next call.
+fn cut_at(core: &Core, session: &Session, position: u64) -> TenantCut {
+    TenantCut {
+        applied: core.applied.clone(),
+        loader: core.loader.clone(),
+        tenant_id: session.tenant_id(),
+        position,
+        sees_audit: false,
+    }
 }
 
 pub(crate) fn list_tenants(core: &Core, session: &Session) -> Outcome {

@@ -194,7 +194,8 @@ impl Stream {
                 // It has grown just now.
                 match self.last_at(index, position)? {
                     Some(LastBlock::Older(last)) => last,
-                    _ => return Ok((self.info(), None)),
+                    Some(LastBlock::Newest { .. }) => return Ok((self.info(), None)),
+                    None => return Ok((genesis, None)),
                 }
             }
         };
