@@ -1,90 +1,108 @@
-"""What the SDK costs over the C ABI: batches of 1,000 events and pages of 10,000, on `memory:`.
+"""The SDK's throughput beside the Rust client's: batches of 1,000, pages of 10,000, on `memory:`.
 
-python benches/throughput.py
+    cargo build --profile fast -p kimberlite-ffi -p kimberlite-bench --bin throughput --lib
+    python benches/throughput.py ../../target/fast/throughput
 
-Each round measures the library alone (one call, arguments made beforehand) and the SDK right after
-it, so that the machine is the same for both; medians of the rounds' ratios are printed.
+Each round measures the Rust client, in a process of its own that waits meanwhile, and the SDK right
+after it, so that the machine is the same for both; medians of the rounds' ratios are printed.
+
+With `--cpu` it counts the processor time of all threads of either side instead of what a clock
+shows, for machines that are busy with other things; what runs side by side is then not told.
 """
 
 from __future__ import annotations
 
-import ctypes
 import statistics
-import struct
+import subprocess
+import sys
 import time
 from typing import Callable
 
-from kimberlite import Client, DataClass, StreamId
-from kimberlite._native import quick, waiting
+import pyarrow
 
+from kimberlite import Client, DataClass
+
+CPU = "--cpu" in sys.argv
 ROUNDS = 15
-BATCHES = 100
+BATCHES = 500
 EVENTS = [bytes(100) for _ in range(1000)]
+SQL = "SELECT id, timestamp, data FROM events"
+
+
+class Rust:
+    """The program of benches/src/bin/throughput.rs."""
+
+    def __init__(self, program: str) -> None:
+        self.process = subprocess.Popen(  # noqa: S603
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def rate(self, work: str) -> float:
+        """Events or rows per second."""
+        # Linux's clock of another process's processor time.
+        clock = (~self.process.pid << 3) | 2
+        before = time.clock_gettime(clock)
+        per_second = self.ask(work)
+        if not CPU:
+            return per_second
+        done = BATCHES * len(EVENTS)
+        return done / (time.clock_gettime(clock) - before)
+
+    def ask(self, work: str) -> float:
+        """What the program prints."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(work + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Events per second."""
-    start = time.perf_counter()
-    events = work()
-    return events / (time.perf_counter() - start)
-
-
-def library_append(client: Client, stream: StreamId) -> Callable[[], int]:
-    data = b"".join(EVENTS)
-    lens = struct.pack("=1000I", *map(len, EVENTS))
-    out = ctypes.create_string_buffer(64)
-
-    def work() -> int:
-        for _ in range(BATCHES):
-            code = waiting.kmb_append(
-                client._handle, stream, 2**64 - 1, data, len(data), lens, 1000, None, out, None
-            )
-            assert code == 0
-        return BATCHES * 1000
-
-    return work
-
-
-def library_read(client: Client, stream: StreamId) -> Callable[[], int]:
-    def work() -> int:
-        reader, page = ctypes.c_void_p(), ctypes.c_void_p()
-        quick.kmb_reader_new(client._handle, stream, 0, 10_000, None, ctypes.byref(reader), None)
-        events = 0
-        while waiting.kmb_reader_next(reader, ctypes.byref(page), None) == 0 and page:
-            events += ctypes.c_uint64.from_address(page.value or 0).value
-            quick.kmb_page_free(page)
-        quick.kmb_reader_close(reader, None)
-        return events
-
-    return work
-
-
-def sdk_append(client: Client, stream: StreamId) -> Callable[[], int]:
-    def work() -> int:
-        for _ in range(BATCHES):
-            client.append(stream, EVENTS)
-        return BATCHES * 1000
-
-    return work
+    """Events or rows per second."""
+    clock = time.process_time if CPU else time.perf_counter
+    start = clock()
+    done = work()
+    return done / (clock() - start)
 
 
 def main() -> None:
+    rust = Rust(sys.argv[1])
     with Client.connect(["memory:"], 1) as client:
         stream = client.create_stream("events", DataClass.NON_PHI)
-        read, append = library_read(client, stream), library_append(client, stream)
-        pairs: dict[str, tuple[Callable[[], int], Callable[[], int]]] = {
-            "append": (append, sdk_append(client, stream)),
-            "pages": (read, lambda: sum(len(p.data) // 100 for p in client.pages(stream))),
-            "views": (read, lambda: sum(1 for p in client.pages(stream) for _ in p.views())),
-            "payloads": (read, lambda: sum(len(p.payloads()) for p in client.pages(stream))),
-            "events": (read, lambda: sum(1 for _ in client.events(stream))),
-        }
+
+        def append() -> int:
+            for _ in range(BATCHES):
+                client.append(stream, EVENTS)
+            return BATCHES * len(EVENTS)
+
+        batches = pyarrow.RecordBatchReader.from_stream
+        # What is read is as long as what the other side reads.
+        rust.rate(f"append {BATCHES}")
         append()
-        for name, (library, sdk) in pairs.items():
-            rates = [(rate(library), rate(sdk)) for _ in range(ROUNDS)]
-            ratio = statistics.median(mine / alone for alone, mine in rates)
-            alone, mine = (statistics.median(column) / 1e6 for column in zip(*rates))
-            print(f"{name:9} library {alone:5.1f}M/s  SDK {mine:5.1f}M/s  {ratio:4.0%}")
+        works: dict[str, tuple[str, Callable[[], int]]] = {
+            "columns": ("pages", lambda: sum(len(p.data) // 100 for p in client.pages(stream))),
+            "arrow": (
+                "pages",
+                lambda: sum(b.num_rows for b in batches(client.event_table(stream))),
+            ),
+            "table": ("pages", lambda: client.event_table(stream).to_arrow().num_rows),
+            "payloads": ("pages", lambda: sum(len(p.payloads()) for p in client.pages(stream))),
+            "views": ("pages", lambda: sum(1 for p in client.pages(stream) for _ in p.views())),
+            "events": ("pages", lambda: sum(1 for _ in client.events(stream))),
+            "sql arrow": (
+                "query",
+                lambda: sum(b.num_rows for b in batches(client.query_cursor(SQL))),
+            ),
+            "sql rows": ("query", lambda: sum(1 for _ in client.query_cursor(SQL))),
+            "append": (f"append {BATCHES}", append),
+        }
+        for name, (other, work) in works.items():
+            work()
+            # Appends come last, so that all reads are of one length.
+            rates = [(rust.rate(other), rate(work)) for _ in range(ROUNDS)]
+            ratio = statistics.median(mine / theirs for theirs, mine in rates)
+            theirs, mine = (statistics.median(column) / 1e6 for column in zip(*rates))
+            print(f"{name:9} Rust {theirs:5.1f}M/s  Python {mine:5.1f}M/s  {ratio:4.0%}")
 
 
 main()
