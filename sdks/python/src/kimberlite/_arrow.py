@@ -75,28 +75,13 @@ def schema_address(requested_schema: object | None) -> int | None:
     return address
 
 
-class _Buffer(ctypes.Structure):
-    """A Py_buffer, to learn where a view's bytes are."""
+# Room for a Py_buffer, whose first field is the address of the bytes.
+_Buffer: Any = ctypes.c_void_p * 12
 
-    _fields_ = (
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_void_p),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("suboffsets", ctypes.c_void_p),
-        ("internal", ctypes.c_void_p),
-    )
-
-
-_get_buffer: Any = ctypes.PYFUNCTYPE(
-    ctypes.c_int, ctypes.py_object, ctypes.POINTER(_Buffer), ctypes.c_int
-)(("PyObject_GetBuffer", ctypes.pythonapi))
-_release_buffer: Any = ctypes.PYFUNCTYPE(None, ctypes.POINTER(_Buffer))(
+_get_buffer: Any = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p, ctypes.c_int)(
+    ("PyObject_GetBuffer", ctypes.pythonapi)
+)
+_release_buffer: Any = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(
     ("PyBuffer_Release", ctypes.pythonapi)
 )
 
@@ -104,9 +89,10 @@ _release_buffer: Any = ctypes.PYFUNCTYPE(None, ctypes.POINTER(_Buffer))(
 def _address(view: memoryview) -> int:
     """Where a view's bytes are, as long as the view lives."""
     buffer = _Buffer()
-    _get_buffer(view, ctypes.byref(buffer), 0)
-    address = buffer.buf or 0
-    _release_buffer(ctypes.byref(buffer))
+    place = ctypes.byref(buffer)
+    _get_buffer(view, place, 0)
+    address: int = buffer[0] or 0
+    _release_buffer(place)
     return address
 
 

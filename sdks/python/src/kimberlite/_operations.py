@@ -13,7 +13,6 @@ import sys
 from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Callable, Final, TypeVar, Union, cast
 
 from kimberlite._abi import (
@@ -197,11 +196,6 @@ def list_tenants(client: int, call: bytes | None) -> Operation[list[int]]:
 # Appending.
 
 
-@lru_cache(maxsize=64)
-def _lengths(count: int) -> struct.Struct:
-    return struct.Struct(f"={count}I")
-
-
 def _packed(events: Iterable[Data]) -> tuple[bytes, bytes, int]:
     """Events as one block of bytes, the length of each as 32 bits, and their count."""
     if isinstance(events, (bytes, bytearray, memoryview, str)) or not isinstance(events, Iterable):
@@ -215,7 +209,7 @@ def _packed(events: Iterable[Data]) -> tuple[bytes, bytes, int]:
         lens = [memoryview(event).nbytes for event in batch]
     try:
         # A third less time than an array takes.
-        return data, _lengths(len(lens)).pack(*lens), len(lens)
+        return data, struct.pack(f"={len(lens)}I", *lens), len(lens)
     except struct.error:
         raise LimitExceededError("events holds an event of 4 GiB or more") from None
 
