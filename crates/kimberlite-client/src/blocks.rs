@@ -200,7 +200,13 @@ mod tests {
         let mut found = Vec::new();
         for chunk in chunks {
             source.feed(chunk, &mut |block| {
-                assert!(block.event(0).iter().all(|byte| u64::from(*byte) == found.len() as u64));
+                assert!(
+                    block
+                        .event(0)
+                        .expect("an event")
+                        .iter()
+                        .all(|byte| u64::from(*byte) == found.len() as u64)
+                );
                 found.push(block.header.first_offset);
                 Ok(())
             })?;

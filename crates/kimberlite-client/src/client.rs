@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kimberlite_wire::constant::ANY_OFFSET;
 use kimberlite_wire::session::Answer;
 use kimberlite_wire::{
     AppendKey, AppendRequest, CreateStreamRequest, CreateTenantRequest, DataClass,
@@ -160,6 +161,10 @@ impl Client {
     ) -> Result<Appended, Error> {
         if let Some(key) = key {
             check_key(key)?;
+        }
+        if expected == ExpectedOffset::Exact(ANY_OFFSET) {
+            let detail = format!("expected_offset is {ANY_OFFSET}; no stream is that long");
+            return Err(Error::invalid(detail));
         }
         let request = Request::Append(AppendRequest {
             stream_id: stream.0,

@@ -81,18 +81,20 @@ impl Page {
         &self.buffers.timestamps
     }
 
-    /// The data of one event of the page, counted from 0.
-    ///
-    /// # Panics
-    /// Where the page has no such event, as an index into a slice does.
-    pub fn event(&self, index: usize) -> &[u8] {
+    /// The data of one event of the page, counted from 0; `None` where there is no such event.
+    pub fn event(&self, index: usize) -> Option<&[u8]> {
+        (index < self.count()).then(|| self.data_of(index))
+    }
+
+    /// The data of an event that the page has.
+    fn data_of(&self, index: usize) -> &[u8] {
         let end = self.buffers.ends[index] as usize;
         &self.buffers.data[end - self.buffers.lens[index] as usize..end]
     }
 
     /// The data of each event in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        (0..self.count()).map(|index| self.event(index))
+        (0..self.count()).map(|index| self.data_of(index))
     }
 
     /// Each event in order, with its offset and time.
@@ -100,7 +102,7 @@ impl Page {
         (0..self.count()).map(|index| Event {
             offset: self.first_offset + index as u64,
             timestamp_ns: self.buffers.timestamps[index],
-            data: self.event(index),
+            data: self.data_of(index),
         })
     }
 

@@ -61,6 +61,9 @@ impl Pages {
         if self.ended {
             return Ok(None);
         }
+        if self.page_events == 0 {
+            return Err(Error::invalid("page_events is 0; ask for at least 1 event a page"));
+        }
         let worked = self.given.take().map(|at| at.elapsed());
         let page = self.read().await?;
         self.next_offset = page.next_offset();

@@ -248,11 +248,10 @@ impl<'a> Row<'a> {
 
     /// A cell by its column's index. INVALID_ARGUMENT where there is none.
     pub fn value(&self, column: usize) -> Result<ValueRef<'a>, Error> {
-        if column >= self.columns.len() {
-            let detail = format!("column is {column}; the result has {}", self.columns.len());
-            return Err(Error::invalid(detail));
-        }
-        Ok(self.batch.cell(self.index, column))
+        self.batch.cell(self.index, column).ok_or_else(|| {
+            let count = self.columns.len();
+            Error::invalid(format!("column is {column}; the result has {count} columns"))
+        })
     }
 
     /// A cell by its column's name. INVALID_ARGUMENT where there is none.

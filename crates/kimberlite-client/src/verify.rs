@@ -16,7 +16,8 @@ pub struct VerifiedHead {
 /// class. INVALID_DATA_CLASS where the information names none that this version knows.
 pub fn genesis_of(tenant_id: u64, stream: &StreamInfo) -> Result<VerifiedHead, Error> {
     let class = DataClass::from_number(stream.data_class).ok_or_else(|| {
-        let detail = format!("the stream's data class is {}", stream.data_class);
+        let class = stream.data_class;
+        let detail = format!("data_class is {class}; use PHI (0), NonPHI (1) or Deidentified (2)");
         Error::new(ErrorCode::InvalidDataClass, detail)
     })?;
     let head = genesis(tenant_id, stream.stream_id, &stream.name, class);

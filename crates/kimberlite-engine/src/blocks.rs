@@ -34,7 +34,8 @@ fn cuts(batch: &EventBatch) -> impl Iterator<Item = EventBatch> + '_ {
             return None;
         }
         let end = cut_end(batch, start);
-        let part = batch.slice(start..end);
+        // The cut lies behind its start and within the batch.
+        let part = batch.slice(start..end).expect("a part of the batch");
         start = end;
         Some(part)
     })
@@ -47,7 +48,7 @@ fn cut_end(batch: &EventBatch, start: u32) -> u32 {
     let mut bytes = 0;
     let mut end = start;
     while end < batch.count() {
-        bytes += 4 + batch.event(end as usize).len();
+        bytes += 4 + batch.event(end as usize).map_or(0, <[u8]>::len);
         if bytes > BLOCK_BODY_BYTES && end > start {
             break;
         }

@@ -18,7 +18,9 @@ pub(crate) fn fold(name: &str) -> String {
 /// it may not.
 pub(crate) fn check(name: &str) -> Result<(), Error> {
     if name.is_empty() {
-        return Err(Error::invalid("name is empty; a stream's name has at least 1 byte"));
+        let bound = limit::STREAM_NAME_BYTES;
+        let detail = format!("name is empty; a stream's name has 1 to {bound} bytes");
+        return Err(Error::invalid(detail));
     }
     if name.len() as u64 > limit::STREAM_NAME_BYTES {
         let bound = limit::STREAM_NAME_BYTES;

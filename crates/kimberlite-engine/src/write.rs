@@ -121,6 +121,7 @@ pub(crate) fn delete_tenant(
 ) -> BoxFuture<'static, Outcome> {
     let tenant_id = request.tenant_id;
     let work = core.applied.check_open().and_then(|()| {
+        check_tenant_id(tenant_id)?;
         authority::check_delete(&core.applied.catalogue(), session, tenant_id)?;
         Ok(Work::DeleteTenant { session: session.clone(), tenant_id })
     });

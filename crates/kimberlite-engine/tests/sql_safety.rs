@@ -156,7 +156,7 @@ fn parameters() {
     for (sql, params) in [("SELECT ?, ?", 1), ("SELECT 1", 1), ("SELECT ?3", 1)] {
         let error = query(&cut, sql, &vec![Value::Null; params]).expect_err("they do not fit");
         assert_eq!(error.code, ErrorCode::InvalidArgument, "{sql}");
-        assert!(error.detail.contains(&format!("{params} were given")), "{sql}: {error}");
+        assert!(error.detail.contains(&format!("params holds {params} values")), "{sql}: {error}");
     }
     for sql in ["SELECT :name", "SELECT @name", "SELECT $name"] {
         let error = query(&cut, sql, &[Value::Null]).expect_err("names are not taken");

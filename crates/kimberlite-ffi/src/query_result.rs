@@ -86,7 +86,8 @@ impl Table {
         for batch in result.batches() {
             for row in 0..batch.row_count() {
                 (0..batch.column_count())
-                    .try_for_each(|column| table.push(batch.cell(row, column)))?;
+                    .filter_map(|column| batch.cell(row, column))
+                    .try_for_each(|cell| table.push(cell))?;
             }
         }
         Ok(table)

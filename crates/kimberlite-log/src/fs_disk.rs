@@ -66,8 +66,14 @@ impl FsDisk {
 
 impl Disk for FsDisk {
     fn lock(&self) -> io::Result<Box<dyn DiskLock>> {
-        self.make_folder()?;
-        let file = private_options().create(true).truncate(false).open(self.path(names::LOCK))?;
+        // The folder is what the caller named, so that an error names it too.
+        let named = |e: io::Error| {
+            io::Error::new(e.kind(), format!("{}: {e}", self.folder.display()))
+        };
+        self.make_folder().map_err(named)?;
+        let mut options = private_options();
+        let options = options.create(true).truncate(false);
+        let file = options.open(self.path(names::LOCK)).map_err(named)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(FsLock { file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -22,7 +22,7 @@ impl Sequence {
             }
             EntryKind::Blank | EntryKind::Membership => true,
             EntryKind::Append | EntryKind::Command | EntryKind::Time => {
-                let counts = epoch == self.epoch && ordinal == self.ordinal + 1;
+                let counts = epoch == self.epoch && Some(ordinal) == self.ordinal.checked_add(1);
                 self.ordinal += u64::from(counts);
                 counts
             }

@@ -68,7 +68,7 @@ fn every_operation_round_trips() {
     assert_eq!(result.columns.len(), 2);
     let (batch, consumed) = RowBatch::parse(&payload).unwrap().unwrap();
     assert_eq!((batch.row_count(), consumed), (2, payload.len()));
-    assert_eq!(batch.cell(1, 1).to_value(), Value::String("four".to_string()));
+    assert_eq!(batch.cell(1, 1).unwrap().to_value(), Value::String("four".to_string()));
 
     let verify = Request::Verify(VerifyRequest { stream_id });
     let Response::Verify(verified) = raw.call(&verify).unwrap().0 else { panic!() };

@@ -40,7 +40,7 @@ pub fn content_hash(body: &[u8]) -> Hash {
 
 /// How many bytes a block with such a body takes, header and padding included.
 pub const fn block_len(body_len: usize) -> usize {
-    BLOCK_HEADER_BYTES + body_len.next_multiple_of(8)
+    BLOCK_HEADER_BYTES.saturating_add(body_len.div_ceil(8).saturating_mul(8))
 }
 
 /// Why bytes are not a block, or a block not the next one of its chain.
@@ -136,7 +136,7 @@ impl BlockHeader {
     /// Reads the header at the start of `bytes`: its checksum, version and bounds.
     pub fn decode(bytes: &[u8]) -> Result<BlockHeader, BlockError> {
         let bytes: &[u8; BLOCK_HEADER_BYTES] =
-            bytes.first_chunk().ok_or(BlockError::new("its header is cut short"))?;
+            bytes.first_chunk().ok_or(BlockError::new("its header of 128 bytes is cut short"))?;
         if bytes[0..4] != BLOCK_MAGIC {
             return Err(BlockError::new("it does not start with the block magic"));
         }
@@ -244,7 +244,6 @@ pub struct BlockDraft {
 /// Appends a finished block to `out` and tells the chain's hash after it. The body holds `count`
 /// packed events and is at most [`MAX_BLOCK_BODY_BYTES`] long; readers refuse another one.
 pub fn write_block(out: &mut Vec<u8>, previous: &Hash, draft: &BlockDraft, body: &[u8]) -> Hash {
-    debug_assert!(body.len() <= MAX_BLOCK_BODY_BYTES && draft.count > 0);
     let mut header = BlockHeader {
         flags: 0,
         body_len: body.len() as u32,
@@ -315,9 +314,8 @@ impl<'a> BlockView<'a> {
         self.events
     }
 
-    /// The data of the event with this index in the block. Panics where `index` is not below the
-    /// count, like a slice.
-    pub fn event(&self, index: usize) -> &'a [u8] {
+    /// The data of the event with this index in the block; `None` where there is no such event.
+    pub fn event(&self, index: usize) -> Option<&'a [u8]> {
         self.events.event(index)
     }
 

@@ -164,7 +164,7 @@ impl<T: Field> Field for Vec<T> {
     fn take(reader: &mut Reader<'_>) -> Result<Vec<T>, DecodeError> {
         let count = u64::take(reader)?;
         if count > limit::LIST_ELEMENTS {
-            return Err(DecodeError::new("is a list that is too long"));
+            return Err(DecodeError::new("is a list of more than 65536 elements"));
         }
         // Grown as the elements really arrive: a lying count takes no memory.
         let mut list = Vec::new();

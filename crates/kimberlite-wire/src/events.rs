@@ -27,7 +27,7 @@ impl<'a> PackedEvents<'a> {
         let mut start = 0;
         for (index, end) in packed.ends().enumerate() {
             if end.checked_sub(start).is_none_or(|len| len > max_event_bytes) {
-                return Err(PackedError::event(index, start, end));
+                return Err(PackedError::event(index, start, end, max_event_bytes));
             }
             start = end;
         }
@@ -64,10 +64,13 @@ impl<'a> PackedEvents<'a> {
         u32::from_le_bytes(self.ends.as_chunks().0[index]) as usize
     }
 
-    /// One event's data. Panics where `index` is not below the count, like a slice.
-    pub fn event(&self, index: usize) -> &'a [u8] {
+    /// One event's data, counted from 0; `None` where there is no such event.
+    pub fn event(&self, index: usize) -> Option<&'a [u8]> {
+        if index >= self.ends.len() / 4 {
+            return None;
+        }
         let start = if index == 0 { 0 } else { self.end_of(index - 1) };
-        &self.data[start..self.end_of(index)]
+        self.data.get(start..self.end_of(index))
     }
 
     /// The events' data in order.
@@ -98,6 +101,8 @@ pub enum PackedError {
         index: usize,
         /// Its length in bytes.
         len: u32,
+        /// The most that is allowed.
+        bound: u32,
     },
     /// The last end is not the data's end.
     Length {
@@ -109,10 +114,10 @@ pub enum PackedError {
 }
 
 impl PackedError {
-    fn event(index: usize, start: u32, end: u32) -> PackedError {
+    fn event(index: usize, start: u32, end: u32, bound: u32) -> PackedError {
         match end.checked_sub(start) {
             None => PackedError::Falling { index },
-            Some(len) => PackedError::TooLong { index, len },
+            Some(len) => PackedError::TooLong { index, len, bound },
         }
     }
 }
@@ -122,8 +127,8 @@ impl std::fmt::Display for PackedError {
         match self {
             PackedError::Short => write!(f, "there are fewer bytes than the ends of events take"),
             PackedError::Falling { index } => write!(f, "event {index} ends before it starts"),
-            PackedError::TooLong { index, len } => {
-                write!(f, "event {index} has {len} bytes, which is more than allowed")
+            PackedError::TooLong { index, len, bound } => {
+                write!(f, "event {index} has {len} bytes; at most {bound} are allowed")
             }
             PackedError::Length { last_end, data_len } => {
                 write!(f, "the last event ends at {last_end} in {data_len} bytes of data")
@@ -186,10 +191,11 @@ impl EventBatch {
         check_count(u64::from(count))?;
         let max_payload = limit::BATCH_BYTES + 4 * u64::from(count);
         if payload.len() as u64 > max_payload {
-            return Err(Error::limit("payload of append", payload.len() as u64, max_payload));
+            let what = "the length of append's payload in bytes";
+            return Err(Error::limit(what, payload.len() as u64, max_payload));
         }
         PackedEvents::parse(&payload, count, limit::EVENT_BYTES as u32).map_err(|e| match e {
-            PackedError::TooLong { index, len } => event_too_long(index, u64::from(len)),
+            PackedError::TooLong { index, len, .. } => event_too_long(index, u64::from(len)),
             e => Error::protocol(format!("payload of append: {e}")),
         })?;
         let crc = crc32c::crc32c(&payload);
@@ -226,8 +232,8 @@ impl EventBatch {
         PackedEvents { ends, data }
     }
 
-    /// One event's data. Panics where `index` is not below the count, like a slice.
-    pub fn event(&self, index: usize) -> &[u8] {
+    /// One event's data, counted from 0; `None` where there is no such event.
+    pub fn event(&self, index: usize) -> Option<&[u8]> {
         self.packed().event(index)
     }
 
@@ -236,12 +242,17 @@ impl EventBatch {
         self.packed().iter()
     }
 
-    /// A batch of some of its events. Panics where the range is empty or not within the count, like
-    /// a slice. The whole range is free; any other is copied.
-    pub fn slice(&self, range: Range<u32>) -> EventBatch {
-        assert!(range.start < range.end && range.end <= self.count, "the range must fit the batch");
+    /// A batch of some of its events. INVALID_ARGUMENT where the range is empty or not within the
+    /// count. The whole range is free; any other is copied.
+    pub fn slice(&self, range: Range<u32>) -> Result<EventBatch, Error> {
+        if range.start >= range.end || range.end > self.count {
+            let Range { start, end } = range;
+            let count = self.count;
+            let detail = format!("range is {start}..{end}; it must hold some of 0..{count}");
+            return Err(Error::invalid(detail));
+        }
         if range == (0..self.count) {
-            return self.clone();
+            return Ok(self.clone());
         }
         let packed = self.packed();
         let (first, end) = (range.start as usize, range.end as usize);
@@ -253,7 +264,7 @@ impl EventBatch {
             payload.extend_from_slice(&end.to_le_bytes());
         }
         payload.extend_from_slice(data);
-        EventBatch::checked(end - first, payload)
+        Ok(EventBatch::checked(end - first, payload))
     }
 }
 
@@ -271,7 +282,7 @@ where
         }
         end += len;
         if end > limit::BATCH_BYTES {
-            let what = format!("the sum of the events up to index {index}");
+            let what = format!("the sum of the events' lengths up to index {index}, in bytes,");
             return Err(Error::limit(&what, end, limit::BATCH_BYTES));
         }
         payload.extend_from_slice(&(end as u32).to_le_bytes());

@@ -189,7 +189,8 @@ impl RowBatch {
         let cells = u64::from(row_count) * u64::from(column_count);
         // A cell takes a byte at least, so that the table of cells is bounded by the bytes.
         if cells > u64::from(value_bytes) || (column_count == 0 && row_count > 0) {
-            return Err(Error::protocol("a row batch has more cells than bytes"));
+            let what = format!("a row batch has {cells} cells in {value_bytes} bytes");
+            return Err(Error::protocol(format!("{what}; each takes at least one")));
         }
         let len = ROW_BATCH_HEADER_BYTES as u64 + u64::from(value_bytes);
         if (bytes.len() as u64) < len {
@@ -221,12 +222,14 @@ impl RowBatch {
         self.column_count as usize
     }
 
-    /// One cell. Panics where row or column is out of range, like a slice.
-    pub fn cell(&self, row: usize, column: usize) -> ValueRef<'_> {
-        assert!(column < self.column_count(), "the column must exist");
-        let start = self.starts[row * self.column_count() + column] as usize;
+    /// One cell; `None` where row or column is out of range.
+    pub fn cell(&self, row: usize, column: usize) -> Option<ValueRef<'_>> {
+        if row >= self.row_count() || column >= self.column_count() {
+            return None;
+        }
+        let start = *self.starts.get(row * self.column_count() + column)?;
         // The batch was read from end to end when it was parsed, so that this cannot fail.
-        ValueRef::take(&mut Reader::new(&self.bytes[start..])).unwrap_or(ValueRef::Null)
+        ValueRef::take(&mut Reader::new(self.bytes.get(start as usize..)?)).ok()
     }
 }
 

@@ -269,7 +269,7 @@ fn read_item(name: &str, bytes: Vec<u8>, same: bool) {
             "rows" => {
                 let (rows, _) = RowBatch::parse(&bytes.into()).unwrap().unwrap();
                 assert_eq!((rows.row_count(), rows.column_count()), (2, 2));
-                assert_eq!(rows.cell(1, 1).to_value(), Value::String("text".into()));
+                assert_eq!(rows.cell(1, 1).unwrap().to_value(), Value::String("text".into()));
             }
             "frame" => {
                 let mut decoder = FrameDecoder::for_client();

@@ -12,7 +12,7 @@ fn packing_is_one_thing() {
     assert_eq!(EventBatch::from_packed(b"onethree4", &[3, 0, 5, 1]).unwrap(), batch);
     let wire = EventBatch::from_wire(4, batch.payload().clone(), batch.crc()).unwrap();
     assert_eq!(wire, batch);
-    assert_eq!((batch.count(), batch.data_bytes(), batch.event(2)), (4, 9, &b"three"[..]));
+    assert_eq!((batch.count(), batch.data_bytes(), batch.event(2)), (4, 9, Some(&b"three"[..])));
     assert_eq!(batch.iter().collect::<Vec<_>>(), events);
     assert_eq!(batch.payload()[..16], [3, 0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0]);
 }
@@ -74,7 +74,7 @@ proptest! {
         let batch = EventBatch::from_events(&events).unwrap();
         let (a, b) = (a.index(events.len()), b.index(events.len()));
         let range = a.min(b)..a.max(b) + 1;
-        let slice = batch.slice(range.start as u32..range.end as u32);
+        let slice = batch.slice(range.start as u32..range.end as u32).unwrap();
         prop_assert_eq!(&slice, &EventBatch::from_events(&events[range]).unwrap());
         let count = slice.count();
         prop_assert!(EventBatch::from_wire(count, slice.payload().clone(), slice.crc()).is_ok());

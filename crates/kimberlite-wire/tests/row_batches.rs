@@ -61,7 +61,7 @@ proptest! {
         prop_assert_eq!((batch.row_count(), batch.column_count()), (rows.len(), 3));
         for (r, row) in rows.iter().enumerate() {
             for (c, value) in row.iter().enumerate() {
-                let cell = batch.cell(r, c);
+                let cell = batch.cell(r, c).unwrap();
                 prop_assert_eq!(cell.value_type(), value.value_type());
                 // Debug tells NaN from NaN alike.
                 prop_assert_eq!(format!("{:?}", cell.to_value()), format!("{value:?}"));

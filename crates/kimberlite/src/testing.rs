@@ -13,7 +13,7 @@ use crate::blocking::Client;
 /// let client = kimberlite::testing::database()?;
 /// let stream = client.create_stream("orders", DataClass::NonPhi)?;
 /// client.append(stream, ["one"])?;
-/// assert_eq!(client.read(stream, Offset::START, 10)?.event(0), b"one");
+/// assert_eq!(client.read(stream, Offset::START, 10)?.event(0), Some(&b"one"[..]));
 /// # Ok::<(), kimberlite::Error>(())
 /// ```
 pub fn database() -> Result<Client, Error> {

@@ -47,7 +47,7 @@ impl From<kimberlite_client::Appended> for Appended {
     fn from(appended: kimberlite_client::Appended) -> Appended {
         Appended {
             first_offset: Offset(appended.first_offset),
-            next_offset: Offset(appended.first_offset + u64::from(appended.count)),
+            next_offset: Offset(appended.first_offset.saturating_add(appended.count.into())),
             timestamp_ns: appended.timestamp_ns,
             position: appended.position,
         }

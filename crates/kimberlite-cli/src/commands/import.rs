@@ -169,7 +169,7 @@ async fn continued(
     // What cannot be read there is not what was read before.
     let last = reader.next().unwrap_or_default();
     let page = Pages::new(client, stream, done - 1..done).next().await?;
-    let same = page.is_some_and(|page| Some(page.event(0)) == last.as_deref());
+    let same = page.is_some_and(|page| last.is_some() && page.event(0) == last.as_deref());
     if same && reader.last_end == progress.position {
         return Ok(reader);
     }

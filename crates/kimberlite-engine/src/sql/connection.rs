@@ -55,11 +55,11 @@ impl Connection {
             ffi::sqlite3_open_v2(c":memory:".as_ptr(), &mut db, flags, MEMORY_FILES.as_ptr())
         };
         let Some(db) = NonNull::new(db) else {
-            return Err(not_started(code));
+            return Err(not_started(&state, code));
         };
         let connection = Connection { db, state };
         if code != ffi::SQLITE_OK {
-            return Err(not_started(code));
+            return Err(not_started(&connection.state, code));
         }
         connection.configure();
         Ok(connection)
@@ -90,10 +90,10 @@ impl Connection {
     /// Registers a table under a name.
     pub(super) fn register<T: Table>(&self, name: &str, table: T) -> Result<(), Error> {
         // A name comes from SQLite and holds no NUL.
-        let name = CString::new(name).map_err(|_| not_started(ffi::SQLITE_MISUSE))?;
+        let name = CString::new(name).map_err(|_| not_started(&self.state, ffi::SQLITE_MISUSE))?;
         // SAFETY: the connection is open and used by this thread alone.
         let code = unsafe { module::register(self.db.as_ptr(), &name, table) };
-        if code == ffi::SQLITE_OK { Ok(()) } else { Err(not_started(code)) }
+        if code == ffi::SQLITE_OK { Ok(()) } else { Err(not_started(&self.state, code)) }
     }
 
     /// Looks at the clock and at `cancelled` every so many steps while `work` runs.
@@ -160,7 +160,10 @@ impl Drop for Connection {
 /// cache goes to its temporary files: packed, charged to the query, and never to a disk.
 const MEMORY_FILES: &CStr = c"memdb";
 
-fn not_started(code: c_int) -> Error {
+fn not_started(state: &QueryState, code: c_int) -> Error {
+    if state.account.exceeded() {
+        return state.memory_exceeded();
+    }
     Error::new(ErrorCode::Internal, format!("SQLite did not start: result code {code}"))
 }
 

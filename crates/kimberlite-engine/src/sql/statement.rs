@@ -27,7 +27,7 @@ pub(super) fn bind(statement: &Statement, params: &[Value]) -> Result<(), Error>
     }
     if usize::try_from(wanted).ok() != Some(params.len()) {
         let given = params.len();
-        let detail = format!("the statement has {wanted} parameters, but {given} were given");
+        let detail = format!("params holds {given} values; the statement takes {wanted}");
         return Err(Error::invalid(detail));
     }
     for (number, value) in (1..).zip(params) {

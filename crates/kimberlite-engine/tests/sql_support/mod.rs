@@ -198,7 +198,9 @@ pub fn rows_of(batch: &Bytes) -> Vec<Vec<Value>> {
     assert!(len > 0, "a batch has bytes");
     (0..batch.row_count())
         .map(|row| {
-            (0..batch.column_count()).map(|column| batch.cell(row, column).to_value()).collect()
+            (0..batch.column_count())
+                .map(|column| batch.cell(row, column).unwrap().to_value())
+                .collect()
         })
         .collect()
 }

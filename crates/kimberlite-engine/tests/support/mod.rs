@@ -240,7 +240,8 @@ impl Caller {
         let mut rows = Vec::new();
         while let Some((batch, len)) = RowBatch::parse(&bytes).expect("a whole batch") {
             for row in 0..batch.row_count() {
-                let cells = (0..batch.column_count()).map(|c| batch.cell(row, c).to_value());
+                let cells =
+                    (0..batch.column_count()).map(|c| batch.cell(row, c).unwrap().to_value());
                 rows.push(cells.collect());
             }
             bytes = bytes.slice(len..);

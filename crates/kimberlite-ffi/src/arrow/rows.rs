@@ -38,7 +38,7 @@ impl Rows for RowBatch {
     }
 
     fn cell(&self, row: usize, column: usize) -> Cell<'_> {
-        match RowBatch::cell(self, row, column) {
+        match RowBatch::cell(self, row, column).unwrap_or(ValueRef::Null) {
             ValueRef::Null => Cell::Null,
             ValueRef::Int64(value) => Cell::Int64(value),
             ValueRef::Float64(value) => Cell::Float64(value),

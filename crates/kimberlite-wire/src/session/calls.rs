@@ -289,8 +289,10 @@ impl Session {
         let waits = |call: &CallState| {
             call.lane().is_some() && call.key.is_none() && call.place == Place::Waiting
         };
+        // The caller knows of no producer: what failed for it is its append.
+        let detail = format!("append opens a producer first: {}", error.detail);
         for id in self.calls_where(waits) {
-            self.fail(id, error.clone());
+            self.fail(id, Error { detail: detail.clone(), ..error.clone() });
         }
     }
 

@@ -288,5 +288,5 @@ impl Session {
 }
 
 fn closed() -> Error {
-    Error::new(ErrorCode::Closed, "")
+    Error::new(ErrorCode::Closed, "the client is closed")
 }

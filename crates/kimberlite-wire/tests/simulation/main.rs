@@ -18,7 +18,7 @@ use crate::world::{Faults, World, append, read};
 /// The data of the event that an append call of the simulation carries.
 fn data_of(call: &Call) -> Bytes {
     EventBatch::from_wire(1, call.payload.clone(), crc32c::crc32c(&call.payload))
-        .map(|batch| Bytes::copy_from_slice(batch.event(0)))
+        .map(|batch| Bytes::copy_from_slice(batch.event(0).unwrap()))
         .unwrap()
 }
 
