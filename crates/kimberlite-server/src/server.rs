@@ -15,6 +15,9 @@ use crate::{accept, admin, listen};
 
 /// Threads that serve connections where the configuration names none.
 const MAX_DEFAULT_THREADS: usize = 4;
+/// How many turns of connections a busy thread gives before it looks for what has arrived on
+/// others: a few, so that a flood on some connections keeps nobody else waiting.
+const TURNS_BETWEEN_EVENTS: u32 = 7;
 /// How long answers and closes may take once the grace period is over.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the database may take to close after that. What is accepted is written much sooner,
@@ -184,6 +187,7 @@ impl Threads {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("kimberlite-net")
+            .event_interval(TURNS_BETWEEN_EVENTS)
             .enable_all()
             .build()
             .map_err(|e| {

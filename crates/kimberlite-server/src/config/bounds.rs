@@ -63,6 +63,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     bound("query.tenant_memory_bytes", 1 << 20, MANY_BYTES, |c| c.query.tenant_memory_bytes),
     bound("query.rows", 1, 1 << 53, |c| c.query.rows),
     bound("query.threads", 1, 64, |c| c.query.threads as u64),
+    bound("query.slow_threads", 0, 64, |c| c.query.slow_threads as u64),
     bound("audit.window_ms", 0, 3_600_000, |c| c.audit.window_ms),
 ];
 

@@ -218,8 +218,11 @@ pub struct QueryConfig {
     pub tenant_memory_bytes: u64,
     /// Rows that one statement may return.
     pub rows: u64,
-    /// Statements that run at a time.
+    /// Statements that run at a time. Of three or more, one tenant's get all but one.
     pub threads: usize,
+    /// Statements that have run for a second and may go on beside those while others wait; at most
+    /// half of them are one tenant's.
+    pub slow_threads: usize,
 }
 
 impl Default for QueryConfig {
@@ -230,7 +233,8 @@ impl Default for QueryConfig {
             total_memory_bytes: 512 << 20,
             tenant_memory_bytes: 384 << 20,
             rows: 10_000_000,
-            threads: 2,
+            threads: 3,
+            slow_threads: 4,
         }
     }
 }

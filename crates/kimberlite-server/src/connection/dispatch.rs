@@ -16,6 +16,8 @@ use crate::shared::{Handling, Place};
 
 /// What a ping may carry.
 const MAX_PING_BYTES: usize = 4_096;
+/// Frames that are taken before answers are sent and others get their turn.
+pub(super) const FRAMES_AT_ONCE: usize = 256;
 /// How long a client is told to wait where there was no room for its request.
 const RETRY_AFTER_MS: u32 = 20;
 /// A payload that is shorter than this is copied, so that it does not hold the buffer in which it
@@ -31,9 +33,12 @@ impl Connection {
             && self.queued_bytes < self.shared.limits.connection_queue_bytes
     }
 
-    /// Takes the frames that have arrived as a whole.
-    pub(super) fn take_frames(&mut self) {
-        while self.may_take() {
+    /// Takes frames that have arrived as a whole, and tells how many: as many as may be taken at
+    /// once, there may be more.
+    pub(super) fn take_frames(&mut self) -> usize {
+        let mut taken = 0;
+        while taken < FRAMES_AT_ONCE && self.may_take() {
+            taken += 1;
             match self.decoder.next() {
                 Ok(Some(frame)) => {
                     self.large_frame = None;
@@ -44,7 +49,7 @@ impl Connection {
                     if !self.decoder.buffer_mut().is_empty() {
                         self.stalls.frame_begun(self.decoder.missing());
                     }
-                    return;
+                    return taken - 1;
                 }
                 Err(error) => {
                     let request_id = self.refused_request(&error);
@@ -52,6 +57,7 @@ impl Connection {
                 }
             }
         }
+        taken
     }
 
     /// The request that a frame over the limit would have been; 0 where that cannot be known.

@@ -35,7 +35,9 @@ pub(crate) use outbox::Outbox;
 /// How often answers are looked for before what is there is written.
 const GATHER_ROUNDS: usize = 32;
 /// After this much was moved the task lets others run.
-const TURN_BYTES: usize = 2 << 20;
+const TURN_BYTES: usize = 256 << 10;
+/// What a frame counts of that beside its bytes.
+const FRAME_COST_BYTES: usize = 1 << 10;
 /// A connection that was quiet this long gives its receive buffer back.
 const TRIM_AFTER: Duration = Duration::from_secs(2);
 /// How long a connection stays for requests that its client sent before it heard of the shutdown.
@@ -212,7 +214,10 @@ impl Connection {
             self.shared.metrics.received_bytes.add(received as u64);
             progress = true;
         }
-        self.take_frames();
+        let taken = self.take_frames();
+        // Small frames take more time than their bytes tell.
+        *moved += taken * FRAME_COST_BYTES;
+        progress |= taken == dispatch::FRAMES_AT_ONCE;
         self.note_buffered();
         progress |= self.send_payloads();
         let mut sent = 0;

@@ -42,6 +42,10 @@ impl Connection {
             return Ok(0);
         }
         let missing = self.decoder.missing();
+        if missing == 0 {
+            // What is there is looked at first.
+            return Ok(0);
+        }
         let received = if missing > DIRECT_BYTES {
             self.poll_direct(cx, missing)
         } else {

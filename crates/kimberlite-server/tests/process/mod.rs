@@ -25,10 +25,22 @@ pub struct Process {
 impl Process {
     /// Starts one in memory with these lines of configuration, and waits until it serves.
     pub fn start(toml: &str) -> Process {
+        Process::start_as(Command::new(env!("CARGO_BIN_EXE_kimberlite-server")), toml)
+    }
+
+    /// The same where it may have only so many files open.
+    pub fn start_with_files(files: usize, toml: &str) -> Process {
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_kimberlite-server")]);
+        Process::start_as(shell, toml)
+    }
+
+    fn start_as(mut command: Command, toml: &str) -> Process {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("kimberlite.toml"), toml).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_kimberlite-server"))
+        let child = command
             .args(["--config", "kimberlite.toml", "--memory", "--dev-token", TOKEN])
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--log-level", "warn", "--port-file"])
@@ -66,6 +78,14 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// Processor time that it has used, in hundredths of a second.
+    pub fn processor_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, rest) = stat.rsplit_once(')').unwrap();
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
     /// Sends a signal of this name.
