@@ -89,7 +89,7 @@ impl Engine {
             queue: queue.clone(),
             audit: audit.clone(),
             loader: Loader::new(log),
-            pool: Pool::new(options.query_threads),
+            pool: Pool::new(options.query_threads, options.query_slow_threads),
             query_memory: QueryMemory::new(
                 options.query_total_memory_bytes,
                 options.query_tenant_memory_bytes,

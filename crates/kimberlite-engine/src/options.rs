@@ -40,7 +40,11 @@ pub struct EngineOptions {
     /// How many queries run at a time, at most, each on a thread, which start when they are needed.
     /// A query that waits for its reader to take rows does not count, nor does one that cannot be
     /// stopped at the end of its time; there may be 96 of those, 64 of one tenant.
+    /// Where there are three or more, one tenant's queries get all but one of them.
     pub query_threads: usize,
+    /// How many queries that have run for a second may go on beside those, on threads of their own,
+    /// while others wait; at most half of them are one tenant's.
+    pub query_slow_threads: usize,
     /// For how long, in milliseconds, one audit record covers what a principal repeats: reads of
     /// one stream, or one statement.
     pub audit_window_ms: u64,
@@ -62,6 +66,7 @@ impl Default for EngineOptions {
             query_tenant_memory_bytes: 384 << 20,
             query_rows: 10_000_000,
             query_threads: 2,
+            query_slow_threads: 0,
             audit_window_ms: 60_000,
             index_cache_bytes: 16 << 20,
             clock: Arc::new(SystemClock),

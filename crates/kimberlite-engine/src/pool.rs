@@ -22,6 +22,8 @@ const MAX_WAITING_OF_TENANT: usize = MAX_WAITING / 2;
 const MAX_ASIDE: usize = 96;
 /// How many of them may be one tenant's.
 const MAX_ASIDE_OF_TENANT: usize = 64;
+/// Work that goes on for longer than this is slow: it may not keep others waiting.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// How often a thread that waits for a place looks for one.
 const LOOK_FOR_PLACE: Duration = Duration::from_millis(100);
 /// How long closing waits for the threads to end, and how often it looks.
@@ -42,7 +44,8 @@ struct Task {
 ///
 /// The bound is on the tasks that are at work. A task that waits for its reader, or that runs on
 /// beyond its time without listening, is set aside: another one gets its place, on one more thread.
-/// How many may be aside is bounded, too.
+/// So does a slow one, once others wait. How many may be aside and slow is bounded, too. Where there
+/// are three places or more, one tenant gets all but one.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
@@ -51,6 +54,7 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Shared {
     max_at_work: usize,
+    max_slow: usize,
     inner: Mutex<Inner>,
     woken: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -69,7 +73,19 @@ struct Inner {
 
 struct Running {
     pipe: Arc<Pipe>,
+    started: Instant,
     aside: bool,
+    slow: bool,
+}
+
+impl Running {
+    fn is_at_work(&self) -> bool {
+        !self.aside && !self.slow
+    }
+
+    fn is_slow_of(&self, tenant_id: u64) -> bool {
+        self.slow && self.pipe.tenant_id() == tenant_id
+    }
 }
 
 impl fmt::Debug for Inner {
@@ -84,12 +100,43 @@ impl Inner {
     }
 
     fn at_work(&self) -> usize {
-        self.running.len() - self.aside()
+        self.running.iter().filter(|running| running.is_at_work()).count()
     }
 
-    /// How many threads there are beside those whose task is aside.
+    fn at_work_of(&self, tenant_id: u64) -> usize {
+        let own = |r: &&Running| r.is_at_work() && r.pipe.tenant_id() == tenant_id;
+        self.running.iter().filter(own).count()
+    }
+
+    /// How many threads there are beside those whose task has no place.
     fn useful_threads(&self) -> usize {
-        self.threads.saturating_sub(self.aside())
+        self.threads.saturating_sub(self.running.len() - self.at_work())
+    }
+
+    /// Lets what has run for long go on without a place, where others wait for one.
+    fn look_for_slow(&mut self, max_slow: usize) {
+        if self.waiting.is_empty() || max_slow == 0 {
+            return;
+        }
+        let now = Instant::now();
+        for at in 0..self.running.len() {
+            let Some(running) = self.running.get(at) else { return };
+            let tenant_id = running.pipe.tenant_id();
+            let is_long = now.saturating_duration_since(running.started) > SLOW_AFTER;
+            let slow = self.running.iter().filter(|other| other.slow).count();
+            let own = self.running.iter().filter(|other| other.is_slow_of(tenant_id)).count();
+            if running.is_at_work() && is_long && slow < max_slow && own < max_slow.div_ceil(2) {
+                self.running[at].slow = true;
+            }
+        }
+    }
+
+    /// The first waiting task whose tenant may have one more place.
+    fn take_waiting(&mut self, max_at_work: usize) -> Option<Task> {
+        let of_one = if max_at_work < 3 { max_at_work } else { max_at_work - 1 };
+        let may = |task: &Task| self.at_work_of(task.pipe.tenant_id()) < of_one;
+        let first = self.waiting.iter().position(may)?;
+        self.waiting.remove(first)
     }
 
     /// Sets aside what should have ended and goes on.
@@ -159,10 +206,11 @@ fn overloaded(detail: String) -> Error {
 }
 
 impl Pool {
-    /// A pool that runs so many tasks at a time, and at least one.
-    pub(crate) fn new(max_at_work: usize) -> Pool {
+    /// A pool that runs so many tasks at a time, at least one, and as many slow ones beside them.
+    pub(crate) fn new(max_at_work: usize, max_slow: usize) -> Pool {
         let shared = Shared {
             max_at_work: max_at_work.max(1),
+            max_slow,
             inner: Mutex::default(),
             woken: Condvar::new(),
             threads: Mutex::default(),
@@ -299,14 +347,16 @@ impl Shared {
         let mut inner = lock(&self.inner);
         loop {
             inner.look_for_overdue();
+            inner.look_for_slow(self.max_slow);
             let has_place = inner.at_work() < self.max_at_work;
             let is_spare = inner.waiting.is_empty() && inner.useful_threads() > self.max_at_work;
             if inner.closed || is_spare {
                 inner.threads -= 1;
                 return None;
             }
-            if has_place && let Some(task) = inner.waiting.pop_front() {
-                inner.running.push(Running { pipe: task.pipe.clone(), aside: false });
+            if has_place && let Some(task) = inner.take_waiting(self.max_at_work) {
+                let (pipe, started) = (task.pipe.clone(), Instant::now());
+                inner.running.push(Running { pipe, started, aside: false, slow: false });
                 return Some(task);
             }
             inner.idle += 1;
@@ -345,7 +395,7 @@ mod tests {
     /// Threads start on demand up to the bound, survive a panicking task, and end on close.
     #[test]
     fn runs_everything_on_few_threads() {
-        let pool = Pool::new(2);
+        let pool = Pool::new(2, 0);
         let (tell, told) = mpsc::channel();
         for number in 0..20 {
             let tell = tell.clone();
@@ -368,7 +418,7 @@ mod tests {
     /// Closing drops what waits and cancels what runs.
     #[test]
     fn closing_cancels() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, 0);
         let pipe = Arc::new(Pipe::default());
         let (tell, told) = mpsc::channel();
         let running = pipe.clone();
@@ -401,7 +451,7 @@ mod tests {
     /// gone, the threads that nobody needs end.
     #[test]
     fn what_is_aside_takes_no_place() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, 0);
         let patience = Duration::from_secs(10);
         let mut aside = Vec::new();
         for number in 0..MAX_ASIDE {
@@ -434,7 +484,7 @@ mod tests {
     /// not wait for it without end.
     #[test]
     fn what_does_not_listen_is_replaced() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, 0);
         let deaf = Arc::new(Pipe::of(1, Some(Instant::now())));
         let (told, release) = held(&pool, &deaf);
         told.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -444,5 +494,33 @@ mod tests {
         pool.close();
         assert!(started.elapsed() < CLOSE_PATIENCE * 2, "{:?}", started.elapsed());
         drop(release);
+    }
+
+    /// Work that goes on for long gives its place to what waits, but not more of it than may, nor more
+    /// of one tenant than half of that; and one tenant does not get every place.
+    #[test]
+    fn what_is_slow_keeps_nobody_waiting() {
+        let pool = Pool::new(3, 2);
+        let patience = Duration::from_secs(10);
+        let mut endless = Vec::new();
+        let mut begin = |tenant_id: u64| {
+            let (told, release) = held(&pool, &Arc::new(Pipe::of(tenant_id, None)));
+            endless.push(release);
+            told
+        };
+        // Two at work, one of them slow after a while: a third, and no more of this tenant.
+        for _ in 0..3 {
+            begin(1).recv_timeout(patience).unwrap();
+        }
+        let waiting = begin(1);
+        assert!(waiting.recv_timeout(SLOW_AFTER * 2).is_err(), "tenant 1 got every place");
+        // Another tenant is not kept waiting, by its own slow work neither.
+        for _ in 0..2 {
+            begin(2).recv_timeout(patience).unwrap();
+        }
+        assert_eq!(pool.load().0, 3);
+        drop(endless);
+        waiting.recv_timeout(patience).unwrap();
+        pool.close();
     }
 }
