@@ -67,9 +67,8 @@ impl FsDisk {
 impl Disk for FsDisk {
     fn lock(&self) -> io::Result<Box<dyn DiskLock>> {
         // The folder is what the caller named, so that an error names it too.
-        let named = |e: io::Error| {
-            io::Error::new(e.kind(), format!("{}: {e}", self.folder.display()))
-        };
+        let named =
+            |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", self.folder.display()));
         self.make_folder().map_err(named)?;
         let mut options = private_options();
         let options = options.create(true).truncate(false);

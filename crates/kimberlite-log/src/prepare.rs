@@ -3,8 +3,8 @@
 //! Writing into zeroes that are already on disk is twice as fast as growing a file, because a sync
 //! then has no lengths and extents to bring along. The thread works in small steps and only as far
 //! ahead as the writer's own pace asks for, so that it hardly delays commits, and a database that
-//! stays small never fills much. Filling comes first: what complete segments need is done between
-//! the steps, and takes a quarter of the thread's time at most.
+//! stays small never fills much. What complete segments need is done between the steps: two MiB are
+//! filled for each that is looked through, so that both keep up with a writer that never rests.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -22,9 +22,9 @@ use crate::names;
 const STEP_BYTES: u64 = 256 << 10;
 /// The pause between two steps.
 const PAUSE: Duration = Duration::from_millis(1);
-/// After a step for complete segments the thread rests so many times as long as the step took.
-const REST: u32 = 3;
-/// No rest is longer.
+/// How many steps of filling come between two steps for complete segments, of a MiB each.
+const FILLS_BETWEEN: usize = 8;
+/// Where there is nothing to fill the thread rests as long as a step took, but no longer than this.
 const LONGEST_REST: Duration = Duration::from_millis(50);
 
 /// The file that becomes the next segment.
@@ -219,10 +219,14 @@ impl Shared {
         let Some(keeper) = self.keeper.as_ref().filter(|keeper| keeper.is_due()) else { return };
         let mut began = Instant::now();
         keeper.run(&mut || {
-            let rest = (began.elapsed() * REST).clamp(PAUSE, LONGEST_REST);
-            let mut state = self.pause(self.lock(), rest);
-            while !state.stop && state.fills() {
+            let mut state = self.lock();
+            let mut filled = 0;
+            while !state.stop && state.fills() && filled < FILLS_BETWEEN {
                 state = self.fill(state);
+                filled += 1;
+            }
+            if filled == 0 {
+                state = self.pause(state, began.elapsed().clamp(PAUSE, LONGEST_REST));
             }
             began = Instant::now();
             if state.stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

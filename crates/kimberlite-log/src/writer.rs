@@ -352,8 +352,9 @@ impl LogWriter {
             salt: self.identity.salt,
         };
         write_and_sync(&self.active, self.active.end, &[&frame.encode()])
-            .map(|_| ())
-            .map_err(|e| e.told("store the frame of a clean shutdown"))
+            .map_err(|e| e.told("store the frame of a clean shutdown"))?;
+        self.active.end += FRAME_BYTES;
+        Ok(())
     }
 
     /// Remembers that the log takes nothing more, and has the error say so.

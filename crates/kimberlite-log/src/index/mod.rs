@@ -214,11 +214,16 @@ impl Shared {
         self.plant();
     }
 
-    /// A footer of a higher level is not there, or no good.
+    /// A footer of a higher level is not there, or no good; nor are those that lead to it.
     pub(crate) fn drop_merged(&self, node: NodeId) {
-        lock(&self.merged).remove(&node);
-        self.cache.forget(node);
-        self.files.close_footer(node);
+        let first = *node.segments().start();
+        let leads = |above: &NodeId| above.level >= node.level && above.segments().contains(&first);
+        let gone: Vec<NodeId> = lock(&self.merged).iter().copied().filter(leads).collect();
+        for node in gone {
+            lock(&self.merged).remove(&node);
+            self.cache.forget(node);
+            self.files.close_footer(node);
+        }
         self.plant();
     }
 

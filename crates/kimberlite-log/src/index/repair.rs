@@ -15,8 +15,8 @@ use crate::publish::{Breathe, publish};
 use crate::scan::Scanner;
 use crate::sequence::Sequence;
 
-/// How often one look-up makes footers anew before it gives up: more than there are levels.
-const MOST_REPAIRS: usize = 64;
+/// How often one look-up makes footers anew, beside once for each, before it gives up.
+const MOST_REPAIRS: u64 = 64;
 /// How many footers that could not be written are kept in memory.
 const MOST_LOOSE: usize = 4;
 
@@ -24,7 +24,7 @@ impl Shared {
     /// Looks something up; makes what is no good anew and looks again.
     pub(super) fn repaired<T>(&self, look: impl Fn() -> Looked<T>) -> Result<T, Error> {
         let mut last = None;
-        for _ in 0..MOST_REPAIRS {
+        for _ in 0..MOST_REPAIRS + 2 * self.sealed() {
             match look() {
                 Ok(found) => return Ok(found),
                 Err(node) => {
