@@ -3,10 +3,11 @@
 //! `cargo xtask bench` builds everything, starts a server and runs this; see docs/BENCHMARKS.md.
 
 mod device;
+mod sqlite;
 mod stats;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
@@ -41,6 +42,9 @@ struct Arguments {
     /// The stripped library, whose size is told.
     #[arg(long)]
     library: Option<PathBuf>,
+    /// The program `peers`, which measures other databases at the same work; SQLite is measured too.
+    #[arg(long)]
+    peers: Option<PathBuf>,
 }
 
 /// One line of the table: the name, the figure of each round, its unit, and its budget.
@@ -62,6 +66,11 @@ impl Table {
         } else {
             self.0.push(Row { name, figures: vec![figure], unit, budget: budget.into() });
         }
+    }
+
+    /// The newest figure of a row.
+    fn newest(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|row| row.name == name)?.figures.last().copied()
     }
 
     fn print(&mut self) {
@@ -141,6 +150,9 @@ fn run_round(arguments: &Arguments, round: usize, table: &mut Table) -> Result<(
     embedded.close(60_000)?;
     std::fs::remove_dir_all(&folder)?;
 
+    if let Some(program) = &arguments.peers {
+        peers(table, program, &arguments.folder, round)?;
+    }
     overhead(table, &arguments.sdk)?;
     if let Some(program) = &arguments.cold_start {
         let mut micros = Vec::new();
@@ -211,6 +223,48 @@ fn measure(
     let rate = work::query_rate(client, &filter, &params, rows)?;
     table.add(name("SQL over the last 10 % by time"), rate, "rows/s", "≥ 50M");
     Ok(())
+}
+
+/// What other databases come to at the same work, and how many times as much Kimberlite does.
+fn peers(table: &mut Table, program: &Path, folder: &Path, round: usize) -> Result<(), Failure> {
+    let told = run(&format!("{} -folder {}", program.display(), folder.join("peers").display()))?;
+    for line in told.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [peer, work, figure] = fields[..] else { return Err(line.into()) };
+        beside(table, "server", peer, work, figure.parse()?);
+    }
+    let sqlite = sqlite::measure(folder, round, 200_000)?;
+    let (p50, p99) = (sqlite.one.micros(50.0), sqlite.one.micros(99.0));
+    for (work, figure) in [
+        ("one append at a time, p50", p50),
+        ("one append at a time, p99", p99),
+        ("16 batches of 1,000 in flight", sqlite.batches),
+        ("sequential read", sqlite.read),
+        ("SQL count", sqlite.count),
+        ("SQL over the last 10 % by time", sqlite.filter),
+    ] {
+        beside(table, "embedded", "SQLite", work, figure);
+    }
+    Ok(())
+}
+
+/// One figure of a peer, and how Kimberlite's of the same round compares.
+fn beside(table: &mut Table, door: &str, peer: &str, work: &str, figure: f64) {
+    let is_latency = work.ends_with("p50") || work.ends_with("p99");
+    let unit = match work {
+        _ if is_latency => "µs",
+        _ if work.starts_with("SQL") => "rows/s",
+        _ => "events/s",
+    };
+    table.add(format!("{peer}: {work}"), figure, unit, "");
+    if let Some(ours) = table.newest(&format!("{door}: {work}")) {
+        let times = if is_latency { figure / ours } else { ours / figure };
+        let budget = match (peer, work) {
+            ("PostgreSQL", "64 appends in flight" | "16 batches of 1,000 in flight") => "≥ 8 ×",
+            _ => "",
+        };
+        table.add(format!("{door} beside {peer}: {work}"), times, "× better", budget);
+    }
 }
 
 /// What an SDK adds to the Rust client's latency, both on a `memory:` database, one after the other.

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: builds releases, starts servers, and measures beside the raw device.
 
+mod peers;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,6 +21,7 @@ pub fn run_all(
     rounds: usize,
     write: bool,
     folder: Option<PathBuf>,
+    beside_peers: bool,
 ) -> Result<(), String> {
     println!("building releases (the first time takes minutes)");
     let packages = ["kimberlite-ffi", "kimberlite-server", "kimberlite-bench"];
@@ -32,12 +35,19 @@ pub fn run_all(
     // Old databases would make the servers start with what earlier runs left.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let bench = measure(root, &built, &folder, rounds)?;
+    let peers = if beside_peers { Some(peers::build(root)?) } else { None };
+    let bench = measure(root, &built, &folder, rounds, peers)?;
     println!("\n{bench}");
     if write { fill(root, &bench) } else { Ok(()) }
 }
 
-fn measure(root: &Path, built: &Path, folder: &Path, rounds: usize) -> Result<String, String> {
+fn measure(
+    root: &Path,
+    built: &Path,
+    folder: &Path,
+    rounds: usize,
+    peers: Option<PathBuf>,
+) -> Result<String, String> {
     let (tls, ca_file) = certificate(folder)?;
     let plain = start(built, &folder.join("plain"), None)?;
     let secure = start(built, &folder.join("tls"), Some(tls))?;
@@ -71,6 +81,9 @@ fn measure(root: &Path, built: &Path, folder: &Path, rounds: usize) -> Result<St
         ))
         .arg("--library")
         .arg(&stripped);
+    if let Some(program) = peers {
+        bench.arg("--peers").arg(program).env("PATH", peers::path(root));
+    }
     let (well, text) = output(&mut bench)?;
     if well { Ok(text) } else { Err(format!("{} failed", shown(&bench))) }
 }

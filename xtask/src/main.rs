@@ -73,6 +73,9 @@ enum Command {
         /// The folder to measure in; its disk is what counts.
         #[arg(long)]
         folder: Option<PathBuf>,
+        /// Measures PostgreSQL, NATS JetStream, etcd and SQLite beside it, round by round.
+        #[arg(long)]
+        peers: bool,
     },
     /// Breaks real servers and networks under load, and checks that nothing was lost or doubled.
     Prove {
@@ -107,7 +110,9 @@ fn main() -> ExitCode {
         Command::Package { packages, profile } => {
             package::make(&root, &packages, &profile).map(|_| ())
         }
-        Command::Bench { rounds, write, folder } => bench::run_all(&root, rounds, write, folder),
+        Command::Bench { rounds, write, folder, peers } => {
+            bench::run_all(&root, rounds, write, folder, peers)
+        }
         Command::Prove { proof } => prove::run_proof(&root, &proof),
         Command::Docs => test::docs(&root),
         Command::Scenarios { out, file, mutate } => scenario::render_to(&root, &file, &out, mutate),
