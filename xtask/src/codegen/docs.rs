@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::ffi;
+use super::{ffi, sdk_page};
 use crate::contract::{Contract, Field, Part, screaming};
 
 const NOTICE: &str =
@@ -68,6 +68,7 @@ pub fn region(contract: &Contract, name: &str) -> Option<String> {
         "limits" => Some(limits(contract)),
         "options" => Some(options(contract)),
         "protocol" => Some(protocol(contract)),
+        "sdk-errors" => Some(sdk_page::errors(contract)),
         "constants" => Some(constants(contract)),
         _ => None,
     }

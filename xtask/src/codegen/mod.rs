@@ -15,6 +15,7 @@ mod python;
 mod python_abi;
 mod regions;
 mod rust;
+mod sdk_page;
 pub mod symbols;
 
 use std::path::Path;
@@ -29,7 +30,6 @@ pub struct Output {
     pub text: String,
 }
 
-fn outputs(root: &Path, contract: &Contract) -> Result<Vec<Output>, String> {
 /// What writes one file: its path, and its text from the contract.
 type Emitter = (&'static str, fn(&Contract) -> Result<String, String>);
 
@@ -42,6 +42,7 @@ const EMITTERS: [Emitter; 6] = [
     ("test-fixtures/scenarios.schema.json", |c| Ok(scenario::schema::emit(c))),
 ];
 
+fn outputs(root: &Path, contract: &Contract) -> Result<Vec<Output>, String> {
     let output = |path: &str, text: String| Output { path: path.into(), text };
     let mut outputs = Vec::new();
     for (path, emit) in EMITTERS {

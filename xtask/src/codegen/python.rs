@@ -45,7 +45,7 @@ fn member(enum_name: &str, name: &str) -> String {
 }
 
 /// The class of an error. Two names give way to what Python's own library calls otherwise.
-fn class(error: &ErrorSpec) -> String {
+pub fn class(error: &ErrorSpec) -> String {
     match error.name.as_str() {
         "TIMEOUT" => "TimedOutError".into(),
         "CANCELLED" => "CallCancelledError".into(),

@@ -18,14 +18,8 @@ struct Need {
 }
 
 const COMPILED: &[Part] = &[Part::C, Part::Scenarios, Part::Mutants];
-const PYTHON: &[Part] = &[
-    Part::Python,
-    Part::Scenarios,
-    Part::Mutants,
-    Part::Prove,
-    Part::Package,
-    Part::Quickstart,
-];
+const PYTHON: &[Part] =
+    &[Part::Python, Part::Scenarios, Part::Mutants, Part::Prove, Part::Package, Part::Quickstart];
 
 const NEEDS: &[Need] = &[
     Need {
