@@ -260,6 +260,7 @@ fn engine_options(config: &ServerConfig) -> EngineOptions {
         query_tenant_memory_bytes: config.query.tenant_memory_bytes,
         query_rows: config.query.rows,
         query_threads: config.query.threads,
+        query_slow_threads: config.query.slow_threads,
         audit_window_ms: config.audit.window_ms,
         ..EngineOptions::default()
     }
@@ -282,6 +283,18 @@ fn ensure_tenants(engine: &Engine, config: &ServerConfig) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the configuration says of statements reaches the database.
+    #[test]
+    fn bounds_of_statements_reach_the_database() {
+        let mut config = ServerConfig::default();
+        (config.query.threads, config.query.slow_threads) = (5, 7);
+        (config.query.total_memory_bytes, config.query.tenant_memory_bytes) = (11 << 20, 9 << 20);
+        let options = engine_options(&config);
+        assert_eq!((options.query_threads, options.query_slow_threads), (5, 7));
+        assert_eq!(options.query_total_memory_bytes, 11 << 20);
+        assert_eq!(options.query_tenant_memory_bytes, 9 << 20);
+    }
 
     /// What closes in time tells its result; what does not is left behind with TIMEOUT, and what
     /// panics is told.
