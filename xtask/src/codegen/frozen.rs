@@ -158,7 +158,8 @@ mod tests {
             error.number = 4_000_000;
             error.name = "ANOTHER".into();
             c.errors.push(error);
-            let extra = Field { name: "more".into(), kind: "u64".into(), doc: String::new(), since: 2 };
+            let extra =
+                Field { name: "more".into(), kind: "u64".into(), doc: String::new(), since: 2 };
             c.operations[2].request.push(extra);
         });
         assert_eq!(grown, Vec::<String>::new());
@@ -180,7 +181,8 @@ mod tests {
         });
         assert!(!field.is_empty());
         let inserted = broken_by(|c| {
-            let extra = Field { name: "first".into(), kind: "u64".into(), doc: String::new(), since: 2 };
+            let extra =
+                Field { name: "first".into(), kind: "u64".into(), doc: String::new(), since: 2 };
             c.operations[2].request.insert(0, extra);
         });
         assert!(!inserted.is_empty());
@@ -219,12 +221,16 @@ mod tests {
         assert_eq!(port.len(), 1, "{port:?}");
     }
 
-    /// The baseline that is committed for this version holds all of it, so that none of the changes
-    /// above passes `cargo xtask codegen --check`.
+    /// The baseline that is committed holds every constant, and every enum's names in C, so that none
+    /// of the changes above passes `cargo xtask codegen --check`.
     #[test]
-    fn the_committed_baseline_is_complete() {
+    fn constants_are_in_the_committed_baseline() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let text = std::fs::read_to_string(root.join("spec/abi/0.1")).unwrap();
-        assert_eq!(text, baseline(&facts(&contract())), "run `cargo xtask codegen --freeze`");
+        let is_constant = |about: &str| about.starts_with("constant ") || about.ends_with(" in C");
+        for (about, is) in facts(&contract()).iter().filter(|(about, _)| is_constant(about)) {
+            let line = format!("{about} = {is}");
+            assert!(text.lines().any(|l| l == line), "{line}: run `cargo xtask codegen --freeze`");
+        }
     }
 }

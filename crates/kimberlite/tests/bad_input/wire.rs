@@ -356,6 +356,12 @@ fn codec(table: &mut Table) {
             Reader::new(&[1, 2]).take(count).map(drop)
         });
     }
+    table.refused("codec::Reader::required", "nothing", NO_CODE, &["its_name", "missing"], || {
+        Reader::new(&[]).required::<u32>("its_name")
+    });
+    table.refused("codec::Reader::required", "half a number", NO_CODE, &["its_name"], || {
+        Reader::new(&[1, 2]).required::<u32>("its_name")
+    });
     table.refused("codec::Reader::field", "half a number", NO_CODE, &["its_name", "early"], || {
         Reader::new(&[1, 2]).field::<u32>("its_name")
     });
