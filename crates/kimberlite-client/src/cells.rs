@@ -33,10 +33,41 @@ pub trait FromRow: Sized {
 }
 
 impl Row<'_> {
-    /// A cell by its column's name, as the type that is wanted. INVALID_ARGUMENT where there is no
-    /// such column or the cell is of another type.
-    pub fn get<T: FromCell>(&self, name: &str) -> Result<T, Error> {
-        T::from_cell(self, self.column(name)?)
+    /// A cell by its column's name or index, as the type that is wanted. INVALID_ARGUMENT where
+    /// there is no such column, or the cell is of another type or beyond its range.
+    pub fn get<T: FromCell>(&self, column: impl ColumnRef) -> Result<T, Error> {
+        T::from_cell(self, column.index_in(self)?)
+    }
+}
+
+/// What names a column: its index, or its name (the exact one, else the one that differs in ASCII
+/// case alone).
+pub trait ColumnRef {
+    /// The column's index. INVALID_ARGUMENT where there is none.
+    fn index_in(&self, row: &Row<'_>) -> Result<usize, Error>;
+}
+
+impl ColumnRef for usize {
+    fn index_in(&self, row: &Row<'_>) -> Result<usize, Error> {
+        row.value(*self).map(|_| *self)
+    }
+}
+
+impl ColumnRef for str {
+    fn index_in(&self, row: &Row<'_>) -> Result<usize, Error> {
+        row.column(self)
+    }
+}
+
+impl ColumnRef for String {
+    fn index_in(&self, row: &Row<'_>) -> Result<usize, Error> {
+        row.column(self)
+    }
+}
+
+impl<C: ColumnRef + ?Sized> ColumnRef for &C {
+    fn index_in(&self, row: &Row<'_>) -> Result<usize, Error> {
+        (**self).index_in(row)
     }
 }
 
@@ -58,11 +89,22 @@ from_cell! {
     Vec<u8> => bytes;
 }
 
-impl FromCell for u64 {
-    fn from_cell(row: &Row<'_>, column: usize) -> Result<u64, Error> {
-        u64::try_from(row.i64(column)?)
-            .map_err(|_| Error::invalid(format!("column {column} holds a negative number")))
-    }
+macro_rules! from_integer_cell {
+    ($($kind:ident)*) => {$(
+        impl FromCell for $kind {
+            fn from_cell(row: &Row<'_>, column: usize) -> Result<$kind, Error> {
+                $kind::try_from(row.i64(column)?)
+                    .map_err(|_| out_of_range(column, stringify!($kind)))
+            }
+        }
+    )*};
+}
+
+from_integer_cell! { i8 i16 i32 isize u8 u16 u32 u64 usize }
+
+/// It does not tell the number, which may be somebody's data.
+fn out_of_range(column: usize, kind: &str) -> Error {
+    Error::invalid(format!("column {column} holds an integer beyond the range of {kind}"))
 }
 
 impl FromCell for Value {

@@ -32,7 +32,7 @@ mod subscription;
 mod verify;
 
 pub use blocks::Blocks;
-pub use cells::{FromCell, FromRow};
+pub use cells::{ColumnRef, FromCell, FromRow};
 pub use client::{Appended, Client, StreamId};
 pub use config::{At, CallOptions, Config, ExpectedOffset};
 pub use kimberlite_wire::block::{BlockView, Hash};

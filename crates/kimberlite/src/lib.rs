@@ -44,10 +44,10 @@ mod types;
 
 pub use client::Client;
 pub use kimberlite_client::{
-    AppendKey, At, BlockView, Blocks, CallOptions, ClientOptions, Column, Config, DataClass, Error,
-    ErrorCode, Event, EventBatch, FromCell, FromRow, Hash, Page, Pages, QueryResult, Role, Row,
-    RowBatch, RowCursor, StreamId, StreamInfo, Subscription, Value, ValueRef, ValueType,
-    VerifiedHead, VerifyResponse, genesis_of, limit, verify_blocks,
+    AppendKey, At, BlockView, Blocks, CallOptions, ClientOptions, Column, ColumnRef, Config,
+    DataClass, Error, ErrorCode, Event, EventBatch, FromCell, FromRow, Hash, Page, Pages,
+    QueryResult, Role, Row, RowBatch, RowCursor, StreamId, StreamInfo, Subscription, Value,
+    ValueRef, ValueType, VerifiedHead, VerifyResponse, genesis_of, limit, verify_blocks,
 };
 pub use params::{Param, Params};
 pub use types::{Appended, Offset};
