@@ -146,6 +146,15 @@ impl Client {
         block_on(self.inner.verify(stream, options))
     }
 
+    /// See [`crate::Client::verify_locally`].
+    pub fn verify_locally(
+        &self,
+        stream: StreamId,
+        options: &CallOptions,
+    ) -> Result<VerifyResponse, Error> {
+        block_on(self.inner.verify_locally(stream, options))
+    }
+
     /// See [`crate::Client::list_streams`].
     pub fn list_streams(&self, options: &CallOptions) -> Result<Vec<StreamInfo>, Error> {
         block_on(self.inner.list_streams(options))

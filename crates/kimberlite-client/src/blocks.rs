@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use kimberlite_wire::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockView};
 use kimberlite_wire::session::Answer;
-use kimberlite_wire::{Error, Response};
+use kimberlite_wire::{Error, ErrorCode, Response};
 
 use crate::client::{StreamId, unexpected};
 
@@ -53,16 +53,15 @@ impl Blocks {
         })
     }
 
-    pub(crate) fn from_read(stream: StreamId, answer: Answer) -> Result<Blocks, Error> {
-        let (end_offset, position) = match &answer.body {
-            Response::Read(body) => (body.next_offset, body.position),
-            other => return Err(unexpected(other)),
-        };
-        let blocks = Blocks { bytes: join(answer.payload), end_offset, position };
-        let mut source = BlockSource::default();
-        source.feed(&blocks.bytes, &mut |block| check_stream(block, stream))?;
-        source.finish()?;
-        Ok(blocks)
+    pub(crate) fn from_read(asked: &Asked, answer: Answer) -> Result<Blocks, Error> {
+        let mut intact = 0;
+        let bytes = join(answer.payload);
+        let answer = Answer { payload: vec![bytes.clone()], ..answer };
+        let (end_offset, position) = asked.check(&answer, &mut |block| {
+            intact += block.header.block_len();
+            Ok(())
+        })?;
+        Ok(Blocks { bytes: bytes.slice(..intact), end_offset, position })
     }
 }
 
@@ -86,6 +85,84 @@ pub(crate) fn join(mut chunks: Vec<Bytes>) -> Bytes {
     Bytes::from(all)
 }
 
+/// What a read asked for, by which its answer is judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) tenant_id: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) from_offset: u64,
+    pub(crate) max_events: u64,
+}
+
+impl Asked {
+    /// Hands each block of a read's answer to `visit` and tells the stream's next offset and the
+    /// position. The blocks must hold the events asked for, one after the other from the first on.
+    /// Where one is damaged the answer ends before it; CORRUPTION only where it is the first.
+    pub(crate) fn check(
+        &self,
+        answer: &Answer,
+        visit: &mut dyn FnMut(&BlockView<'_>) -> Result<(), Error>,
+    ) -> Result<(u64, u64), Error> {
+        let (end_offset, position) = match &answer.body {
+            Response::Read(body) => (body.next_offset, body.position),
+            other => return Err(unexpected(other)),
+        };
+        let mut source = BlockSource::default();
+        let mut next_offset = None;
+        let mut block = |block: &BlockView<'_>| {
+            self.check_block(block, next_offset, end_offset)?;
+            next_offset = Some(block.end_offset());
+            visit(block)
+        };
+        let mut fed = Ok(());
+        for chunk in &answer.payload {
+            fed = source.feed(chunk, &mut block);
+            if fed.is_err() {
+                break;
+            }
+        }
+        if !answer.cut && fed.is_ok() {
+            fed = source.finish();
+        }
+        match fed {
+            Err(e) if e.code != ErrorCode::Corruption => Err(e),
+            // What is intact before the damage can still be read.
+            Err(_) if next_offset.is_some() => Ok((end_offset, position)),
+            Err(e) => Err(if e.value == 0 { e.with_value(self.from_offset) } else { e }),
+            Ok(()) if next_offset.is_none() && self.from_offset < end_offset => {
+                Err(Error::protocol(format!(
+                    "the answer holds no event from offset {} on, though the next one is {end_offset}",
+                    self.from_offset
+                )))
+            }
+            Ok(()) => Ok((end_offset, position)),
+        }
+    }
+
+    fn check_block(
+        &self,
+        block: &BlockView<'_>,
+        next_offset: Option<u64>,
+        end_offset: u64,
+    ) -> Result<(), Error> {
+        check_owner(block, self.tenant_id, self.stream)?;
+        let (first, end) = (block.header.first_offset, block.end_offset());
+        let until = self.from_offset.saturating_add(self.max_events);
+        let continues = match next_offset {
+            Some(next) => first == next && first < until,
+            None => first <= self.from_offset && end > self.from_offset,
+        };
+        if continues && end <= end_offset {
+            return Ok(());
+        }
+        let next = next_offset.unwrap_or(self.from_offset);
+        Err(Error::protocol(format!(
+            "the answer holds a block of the offsets {first} to {end}, where {next} was expected, \
+             before {until} and the stream's end at {end_offset}"
+        )))
+    }
+}
+
 fn next_block(bytes: &[u8]) -> Result<(BlockView<'_>, usize), Error> {
     BlockView::parse(bytes).map_err(Error::from)?.ok_or_else(cut_short)
 }
@@ -95,13 +172,18 @@ fn cut_short() -> Error {
 }
 
 /// PROTOCOL: the block belongs to another stream than the one asked for.
-pub(crate) fn check_stream(block: &BlockView<'_>, stream: StreamId) -> Result<(), Error> {
-    if block.header.stream_id == stream.0 {
+pub(crate) fn check_owner(
+    block: &BlockView<'_>,
+    tenant_id: u64,
+    stream: StreamId,
+) -> Result<(), Error> {
+    if (block.header.tenant_id, block.header.stream_id) == (tenant_id, stream.0) {
         return Ok(());
     }
     Err(Error::protocol(format!(
-        "the answer holds a block of stream {} where stream {stream} was asked for",
-        block.header.stream_id
+        "the answer holds a block of stream {} of tenant {} where stream {stream} of tenant \
+         {tenant_id} was asked for",
+        block.header.stream_id, block.header.tenant_id
     )))
 }
 

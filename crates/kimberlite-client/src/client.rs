@@ -10,10 +10,11 @@ use kimberlite_wire::{
     AppendKey, AppendRequest, CreateStreamRequest, CreateTenantRequest, DataClass,
     DeleteTenantRequest, Error, EventBatch, ListStreamsRequest, ListTenantsRequest,
     OpenProducerRequest, QueryRequest, ReadRequest, Request, Response, StreamInfo,
-    StreamInfoRequest, SubscribeRequest, Value, VerifyRequest, VerifyResponse,
+    StreamInfoRequest, StreamInfoResponse, SubscribeRequest, Value, VerifyRequest, VerifyResponse,
+    limit,
 };
 
-use crate::blocks::Blocks;
+use crate::blocks::{Asked, Blocks};
 use crate::config::{At, CallOptions, Config, ExpectedOffset};
 use crate::door::Door;
 use crate::page::Page;
@@ -21,6 +22,7 @@ use crate::pages::Pages;
 use crate::query::{QueryResult, RowCursor};
 use crate::stop::Stop;
 use crate::subscription::Subscription;
+use crate::verify::{Walk, genesis_of};
 
 /// The id of a stream within its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +79,11 @@ impl Client {
     /// and PERMISSION_DENIED come from the server, STORAGE and CORRUPTION from an embedded one.
     pub async fn connect(config: Config) -> Result<Client, Error> {
         Ok(Client { door: Arc::new(Door::open(config).await?) })
+    }
+
+    /// CLOSED after a close.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.door.closed().check()
     }
 
     /// Whether the database is in this process, so that calls may wait for its disk.
@@ -202,7 +209,9 @@ impl Client {
     }
 
     /// Reads events in order from an offset, as many as the bounds allow and at least one; none at
-    /// the stream's end. `max_events` is at least 1; `max_bytes` 0 takes the limit.
+    /// the stream's end. `max_events` is at least 1; `max_bytes` 0 takes the limit. The option
+    /// `max_response_bytes` bounds a page too, unless its one block is larger. Where stored data is
+    /// damaged a page ends before it, and CORRUPTION comes where one would begin there.
     pub async fn read(
         &self,
         stream: StreamId,
@@ -211,8 +220,9 @@ impl Client {
         max_bytes: u64,
         options: &CallOptions,
     ) -> Result<Page, Error> {
-        let answer = self.read_answer(stream, from_offset, max_events, max_bytes, options).await?;
-        Page::from_read(stream, from_offset, max_events, max_bytes, answer)
+        let asked = self.asked(stream, from_offset, max_events);
+        let answer = self.read_answer(&asked, max_bytes, options).await?;
+        Page::from_read(&asked, max_bytes, &answer)
     }
 
     /// Reads like [`Client::read`], but hands out the stored blocks that hold the events, checked
@@ -226,21 +236,28 @@ impl Client {
         max_bytes: u64,
         options: &CallOptions,
     ) -> Result<Blocks, Error> {
-        let answer = self.read_answer(stream, from_offset, max_events, max_bytes, options).await?;
-        Blocks::from_read(stream, answer)
+        let asked = self.asked(stream, from_offset, max_events);
+        let answer = self.read_answer(&asked, max_bytes, options).await?;
+        Blocks::from_read(&asked, answer)
+    }
+
+    fn asked(&self, stream: StreamId, from_offset: u64, max_events: u64) -> Asked {
+        Asked { tenant_id: self.door.tenant_id(), stream, from_offset, max_events }
     }
 
     async fn read_answer(
         &self,
-        stream: StreamId,
-        from_offset: u64,
-        max_events: u64,
+        asked: &Asked,
         max_bytes: u64,
         options: &CallOptions,
     ) -> Result<Answer, Error> {
+        let Asked { stream, from_offset, max_events, .. } = *asked;
         if max_events == 0 {
             return Err(Error::invalid("max_events is 0; ask for at least 1 event"));
         }
+        // More than is held at most would be sent in vain.
+        let held = self.door.options().max_response_bytes.min(limit::READ_BYTES);
+        let max_bytes = if max_bytes == 0 { held } else { max_bytes.min(held) };
         let request = Request::Read(ReadRequest {
             stream_id: stream.0,
             from_offset,
@@ -310,6 +327,29 @@ impl Client {
         }
     }
 
+    /// Reads a stream up to the end that it has now and walks its hash chain in this process: the
+    /// database is believed nothing but the stream's name, class and head. It is valid only where
+    /// the walk comes to that end with that head; a block that is damaged, changed or withheld, and
+    /// a last one that makes another head, is the first that does not fit. Events that are appended
+    /// meanwhile are left out. The options' deadline holds for each read.
+    pub async fn verify_locally(
+        &self,
+        stream: StreamId,
+        options: &CallOptions,
+    ) -> Result<VerifyResponse, Error> {
+        if stream.0 == 0 {
+            return Err(no_stream());
+        }
+        let request = StreamInfoRequest { stream_id: stream.0, name: String::new() };
+        let told = self.find_stream(request, options).await?;
+        let from = genesis_of(self.door.tenant_id(), &told.stream)?;
+        let mut walk = Walk::new(from, &told.stream);
+        while let Some((from_offset, max_events)) = walk.wanted() {
+            walk.read(self.read_blocks(stream, from_offset, max_events, 0, options).await)?;
+        }
+        Ok(walk.found(told.position))
+    }
+
     /// Lists the tenant's streams by id, all of them.
     pub async fn list_streams(&self, options: &CallOptions) -> Result<Vec<StreamInfo>, Error> {
         let mut streams: Vec<StreamInfo> = Vec::new();
@@ -336,10 +376,10 @@ impl Client {
         options: &CallOptions,
     ) -> Result<StreamInfo, Error> {
         if stream.0 == 0 {
-            return Err(Error::invalid("stream_id is 0; streams are numbered from 1"));
+            return Err(no_stream());
         }
-        self.find_stream(StreamInfoRequest { stream_id: stream.0, name: String::new() }, options)
-            .await
+        let request = StreamInfoRequest { stream_id: stream.0, name: String::new() };
+        Ok(self.find_stream(request, options).await?.stream)
     }
 
     /// Tells about the stream of a name, compared under ASCII case folding.
@@ -348,16 +388,17 @@ impl Client {
         name: &str,
         options: &CallOptions,
     ) -> Result<StreamInfo, Error> {
-        self.find_stream(StreamInfoRequest { stream_id: 0, name: name.to_string() }, options).await
+        let request = StreamInfoRequest { stream_id: 0, name: name.to_string() };
+        Ok(self.find_stream(request, options).await?.stream)
     }
 
     async fn find_stream(
         &self,
         request: StreamInfoRequest,
         options: &CallOptions,
-    ) -> Result<StreamInfo, Error> {
+    ) -> Result<StreamInfoResponse, Error> {
         match self.ask(Request::StreamInfo(request), options).await? {
-            Response::StreamInfo(body) => Ok(body.stream),
+            Response::StreamInfo(body) => Ok(body),
             other => Err(unexpected(&other)),
         }
     }
@@ -426,6 +467,10 @@ fn query_request(sql: &str, params: &[Value], at: At, options: &CallOptions) -> 
         min_position: options.min_position,
         stale: options.stale,
     })
+}
+
+fn no_stream() -> Error {
+    Error::invalid("stream_id is 0; streams are numbered from 1")
 }
 
 /// PROTOCOL: the answer belongs to another operation.

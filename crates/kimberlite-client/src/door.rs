@@ -1,7 +1,7 @@
 //! The two doors to a database: a session over sockets, or an engine in this process.
 
-#[cfg(feature = "embedded")]
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ pub(crate) struct Door {
     way: Way,
     addresses: Vec<String>,
     options: ClientOptions,
+    tenant_id: u64,
+    /// Set as the client is closed: what was buffered is not handed out after that.
+    closed: Arc<AtomicBool>,
 }
 
 enum Way {
@@ -37,6 +40,7 @@ impl Door {
         process::check()?;
         process::mark_used();
         config.check()?;
+        let tenant_id = config.tenant_id;
         let target = address::parse(&config.addresses)?;
         let (addresses, options) = (config.addresses.clone(), config.options.clone());
         let way = match target {
@@ -52,7 +56,7 @@ impl Door {
                 return Err(Error::invalid(detail));
             }
         };
-        Ok(Door { way, addresses, options })
+        Ok(Door { way, addresses, options, tenant_id, closed: Arc::default() })
     }
 
     pub(crate) fn addresses(&self) -> &[String] {
@@ -61,6 +65,15 @@ impl Door {
 
     pub(crate) fn options(&self) -> &ClientOptions {
         &self.options
+    }
+
+    pub(crate) fn tenant_id(&self) -> u64 {
+        self.tenant_id
+    }
+
+    /// What tells whether the client was closed.
+    pub(crate) fn closed(&self) -> ClosedFlag {
+        ClosedFlag(Arc::clone(&self.closed))
     }
 
     pub(crate) fn is_embedded(&self) -> bool {
@@ -137,11 +150,25 @@ impl Door {
     pub(crate) async fn close(&self, timeout_ms: u64) -> Result<(), Error> {
         process::check()?;
         let timeout = Duration::from_millis(timeout_ms);
+        self.closed.store(true, Ordering::Release);
         match &self.way {
             Way::Remote(remote) => remote.close(timeout).await,
             #[cfg(feature = "embedded")]
             Way::Local(local) => local.close(timeout).await,
         }
+    }
+}
+
+/// Tells whether a client was closed, without keeping it open.
+pub(crate) struct ClosedFlag(Arc<AtomicBool>);
+
+impl ClosedFlag {
+    /// CLOSED after the close.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.0.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorCode::Closed, "the client is closed"));
+        }
+        Ok(())
     }
 }
 

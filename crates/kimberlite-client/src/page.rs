@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use kimberlite_wire::block::BlockView;
 use kimberlite_wire::session::Answer;
-use kimberlite_wire::{Error, Response, limit};
+use kimberlite_wire::{Error, limit};
 
-use crate::blocks::{BlockSource, check_stream};
-use crate::client::{StreamId, unexpected};
+use crate::blocks::{Asked, check_owner};
+use crate::client::StreamId;
 use crate::process;
 use crate::subscription::CreditGrant;
 
@@ -107,23 +107,9 @@ impl Page {
     }
 
     /// Builds the page of a read's answer and cuts it to what was asked for.
-    pub(crate) fn from_read(
-        stream: StreamId,
-        from_offset: u64,
-        max_events: u64,
-        max_bytes: u64,
-        answer: Answer,
-    ) -> Result<Page, Error> {
-        let (end_offset, position) = match &answer.body {
-            Response::Read(body) => (body.next_offset, body.position),
-            other => return Err(unexpected(other)),
-        };
-        let mut builder = PageBuilder::new(stream, from_offset, max_events, max_bytes);
-        let mut source = BlockSource::default();
-        for chunk in &answer.payload {
-            source.feed(chunk, &mut |block| builder.add(block))?;
-        }
-        source.finish()?;
+    pub(crate) fn from_read(asked: &Asked, max_bytes: u64, answer: &Answer) -> Result<Page, Error> {
+        let mut builder = PageBuilder::new(asked, max_bytes);
+        let (end_offset, position) = asked.check(answer, &mut |block| builder.add(block))?;
         Ok(builder.build(position, end_offset, None))
     }
 }
@@ -175,6 +161,7 @@ impl Drop for Page {
 
 /// Takes blocks in order and copies the wanted events into a page.
 pub(crate) struct PageBuilder {
+    tenant_id: u64,
     stream: StreamId,
     from_offset: u64,
     next_offset: u64,
@@ -185,19 +172,15 @@ pub(crate) struct PageBuilder {
 }
 
 impl PageBuilder {
-    pub(crate) fn new(
-        stream: StreamId,
-        from_offset: u64,
-        max_events: u64,
-        max_bytes: u64,
-    ) -> PageBuilder {
+    fn new(asked: &Asked, max_bytes: u64) -> PageBuilder {
         let bound = limit::READ_BYTES;
         let max_bytes = if max_bytes == 0 { bound } else { max_bytes.min(bound) };
         PageBuilder {
-            stream,
-            from_offset,
-            next_offset: from_offset,
-            max_events: usize::try_from(max_events).unwrap_or(usize::MAX),
+            tenant_id: asked.tenant_id,
+            stream: asked.stream,
+            from_offset: asked.from_offset,
+            next_offset: asked.from_offset,
+            max_events: usize::try_from(asked.max_events).unwrap_or(usize::MAX),
             max_bytes: max_bytes as usize,
             full: false,
             buffers: take_buffers(),
@@ -205,8 +188,9 @@ impl PageBuilder {
     }
 
     /// A builder that takes every event of every block: nothing of a subscription is left out.
-    pub(crate) fn unbounded(stream: StreamId, from_offset: u64) -> PageBuilder {
-        let mut builder = PageBuilder::new(stream, from_offset, u64::MAX, 0);
+    pub(crate) fn unbounded(tenant_id: u64, stream: StreamId, from_offset: u64) -> PageBuilder {
+        let asked = Asked { tenant_id, stream, from_offset, max_events: u64::MAX };
+        let mut builder = PageBuilder::new(&asked, 0);
         builder.max_bytes = usize::MAX;
         builder
     }
@@ -224,7 +208,7 @@ impl PageBuilder {
     /// Adds the block's events from the next offset on, as far as the bounds go. PROTOCOL where the
     /// block is of another stream or leaves a gap.
     pub(crate) fn add(&mut self, block: &BlockView<'_>) -> Result<(), Error> {
-        check_stream(block, self.stream)?;
+        check_owner(block, self.tenant_id, self.stream)?;
         if self.full || block.end_offset() <= self.next_offset {
             return Ok(());
         }
@@ -348,7 +332,7 @@ mod tests {
     #[test]
     fn the_pool_is_bounded() {
         let large = |bytes: usize| {
-            let mut builder = PageBuilder::unbounded(StreamId(1), 0);
+            let mut builder = PageBuilder::unbounded(1, StreamId(1), 0);
             builder.buffers.data.reserve(bytes);
             builder.build(0, 0, None)
         };

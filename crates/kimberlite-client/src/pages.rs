@@ -64,6 +64,7 @@ impl Pages {
         if self.page_events == 0 {
             return Err(Error::invalid("page_events is 0; ask for at least 1 event a page"));
         }
+        self.client.check_open()?;
         let worked = self.given.take().map(|at| at.elapsed());
         let page = self.read().await?;
         self.next_offset = page.next_offset();

@@ -14,7 +14,7 @@ use crate::cells::FromRow;
 use crate::client::unexpected;
 use crate::config::CallOptions;
 use crate::deadlines::Timer;
-use crate::door::{Door, Pull};
+use crate::door::{ClosedFlag, Door, Pull};
 
 /// The whole result of a query.
 #[derive(Clone)]
@@ -130,6 +130,7 @@ pub struct RowCursor {
     rows: RowSource,
     pull: Option<Pull>,
     timeout_ms: u64,
+    client: ClosedFlag,
     /// The client stays open as long as its cursor.
     _door: Arc<Door>,
 }
@@ -144,8 +145,8 @@ impl RowCursor {
         let (columns, position) = query_body(body)?;
         let timeout_ms = door.timeout_ms(options)?;
         let rows = RowSource::default();
-        let _door = Arc::clone(door);
-        Ok(RowCursor { columns, position, rows, pull: Some(pull), timeout_ms, _door })
+        let (client, _door) = (door.closed(), Arc::clone(door));
+        Ok(RowCursor { columns, position, rows, pull: Some(pull), timeout_ms, client, _door })
     }
 
     /// The columns in order.
@@ -174,6 +175,11 @@ impl RowCursor {
     /// after a close.
     pub async fn next_batch(&mut self) -> Result<Option<QueryResult>, Error> {
         crate::process::check()?;
+        if let Err(e) = self.client.check() {
+            // What came in before the close is not handed out after it.
+            self.close();
+            return Err(e);
+        }
         let next = self.receive_batch().await;
         if next.as_ref().is_err_and(|e| e.code == ErrorCode::Timeout) {
             // Nobody waits any more: a query that goes on would only keep others from running.

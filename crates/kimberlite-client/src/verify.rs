@@ -1,7 +1,10 @@
 //! Proves what was read: from raw blocks alone, without trusting whoever sent them.
 
 use kimberlite_wire::block::{BlockView, ChainVerifier, Hash, genesis};
-use kimberlite_wire::{DataClass, Error, ErrorCode, StreamInfo};
+use kimberlite_wire::constant::{NO_OFFSET, PAGE_EVENTS};
+use kimberlite_wire::{DataClass, Error, ErrorCode, StreamInfo, VerifyResponse};
+
+use crate::blocks::Blocks;
 
 /// How far a stream's chain is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,4 +53,83 @@ pub fn verify_blocks(proven: VerifiedHead, blocks: &[u8]) -> Result<VerifiedHead
         rest = &rest[used..];
     }
     Ok(VerifiedHead { head: *verifier.head(), next_offset: verifier.next_offset() })
+}
+
+/// A walk over a stream's chain, from its beginning to the end that the database told before.
+pub(crate) struct Walk {
+    chain: ChainVerifier,
+    told: VerifiedHead,
+    first_bad_offset: Option<u64>,
+}
+
+impl Walk {
+    pub(crate) fn new(from: VerifiedHead, told: &StreamInfo) -> Walk {
+        let mut walk = Walk {
+            chain: ChainVerifier::new(from.head, from.next_offset),
+            told: VerifiedHead { head: told.head, next_offset: told.next_offset },
+            first_bad_offset: None,
+        };
+        if walk.at_end() && from.head != told.head {
+            walk.first_bad_offset = Some(from.next_offset);
+        }
+        walk
+    }
+
+    fn at_end(&self) -> bool {
+        self.chain.next_offset() >= self.told.next_offset
+    }
+
+    /// The offset to read from and how many events at most; `None` at the end of the walk.
+    pub(crate) fn wanted(&self) -> Option<(u64, u64)> {
+        let next_offset = self.chain.next_offset();
+        if self.at_end() || self.first_bad_offset.is_some() {
+            return None;
+        }
+        Some((next_offset, PAGE_EVENTS.min(self.told.next_offset - next_offset)))
+    }
+
+    /// Goes on over what was read. Damage, and a stream that ends too early, is what the walk is to
+    /// find; any other error is handed on.
+    pub(crate) fn read(&mut self, blocks: Result<Blocks, Error>) -> Result<(), Error> {
+        let from_offset = self.chain.next_offset();
+        match blocks {
+            Ok(blocks) => {
+                for block in blocks.iter() {
+                    if !block.is_ok_and(|block| self.block(&block)) {
+                        self.first_bad_offset = Some(self.chain.next_offset());
+                        return Ok(());
+                    }
+                }
+                if self.chain.next_offset() == from_offset {
+                    self.first_bad_offset = Some(from_offset);
+                }
+                Ok(())
+            }
+            Err(e) if matches!(e.code, ErrorCode::Corruption | ErrorCode::OffsetOutOfRange) => {
+                self.first_bad_offset = Some(from_offset);
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the block is the next one, and where it is the last makes the head that was told.
+    fn block(&mut self, block: &BlockView<'_>) -> bool {
+        let VerifiedHead { head, next_offset } = self.told;
+        let end_offset = block.end_offset();
+        end_offset <= next_offset
+            && (end_offset < next_offset || block.header.chain == head)
+            && self.chain.check(block).is_ok()
+    }
+
+    /// What was found, as of the position of the end.
+    pub(crate) fn found(&self, position: u64) -> VerifyResponse {
+        VerifyResponse {
+            valid: self.first_bad_offset.is_none(),
+            count: self.chain.next_offset(),
+            first_bad_offset: self.first_bad_offset.unwrap_or(NO_OFFSET),
+            head: *self.chain.head(),
+            position,
+        }
+    }
 }

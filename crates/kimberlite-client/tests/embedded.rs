@@ -4,9 +4,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{NONE, events, expected, memory, texts};
+use common::{NONE, events, expected, memory, stream, texts};
 use kimberlite_client::{
-    CallOptions, Config, DataClass, ErrorCode, ExpectedOffset, blocking::Client,
+    CallOptions, Config, DataClass, ErrorCode, EventBatch, ExpectedOffset, blocking::Client,
 };
 
 fn folder_client(folder: &std::path::Path) -> Client {
@@ -120,4 +120,47 @@ fn a_deadline_fires() {
     assert_eq!(error.code, ErrorCode::Timeout);
     assert!(started.elapsed() >= Duration::from_millis(75), "{:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+/// Where a block is damaged, everything before it can be read, the read that begins at it says so,
+/// and both ways to verify find the same.
+#[test]
+fn damage_hides_nothing_before_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = format!("embedded:{}", folder.path().display());
+    let client = Client::connect(Config::new([address])).expect("the folder opens");
+    let s = stream(&client, "damaged");
+    for n in 0..20u64 {
+        let text = format!("event-{n:03}-{}", "x".repeat(1000));
+        let batch = EventBatch::from_events([text]).expect("fits");
+        client.append(s, ExpectedOffset::Any, batch, &NONE).expect("done");
+    }
+    let damaged = std::fs::read_dir(folder.path()).expect("files").any(|file| {
+        let path = file.expect("a file").path();
+        let mut bytes = std::fs::read(&path).unwrap_or_default();
+        let at = bytes.windows(10).position(|window| window == b"event-015-");
+        at.is_some_and(|at| {
+            bytes[at + 20] = b'Y';
+            std::fs::write(&path, bytes).is_ok()
+        })
+    });
+    assert!(damaged);
+    assert_eq!(client.read(s, 0, 1000, 0, &NONE).expect("what is intact").count(), 15);
+    let blocks = client.read_blocks(s, 3, 1000, 0, &NONE).expect("what is intact");
+    assert_eq!(blocks.iter().count(), 12);
+    let e = client.read(s, 15, 1000, 0, &NONE).expect_err("damaged");
+    assert_eq!((e.code, e.value), (ErrorCode::Corruption, 15));
+    let mut walked = 0;
+    let failed = client.pages(s, 0, 4).find_map(|page| match page {
+        Ok(page) => {
+            walked += page.count();
+            None
+        }
+        Err(e) => Some(e.code),
+    });
+    assert_eq!((walked, failed), (15, Some(ErrorCode::Corruption)));
+    let theirs = client.verify(s, &NONE).expect("it walks");
+    let ours = client.verify_locally(s, &NONE).expect("it walks");
+    assert_eq!((theirs.valid, theirs.count, theirs.first_bad_offset), (false, 15, 15));
+    assert_eq!(ours, theirs);
 }

@@ -473,3 +473,85 @@ impl MapIds for Vec<kimberlite_client::StreamId> {
         self.iter().map(|id| id.0).collect()
     }
 }
+
+/// The option `max_response_bytes` bounds pages, not what can be read: walks and local
+/// verification get on, also over an event that is larger than the option.
+#[test]
+fn small_answers_hold_large_streams() {
+    let server = common::server();
+    let mut configs = [common::config(&server), kimberlite_client::Config::new(["memory:"])];
+    for config in &mut configs {
+        config.options.max_response_bytes = 1 << 20;
+        let client = kimberlite_client::blocking::Client::connect(config.clone()).expect("opens");
+        let s = stream(&client, "large");
+        for _ in 0..4 {
+            let batch = EventBatch::from_events(vec![[7u8; 1000]; 1000]).expect("fits");
+            client.append(s, ExpectedOffset::Any, batch, &NONE).expect("done");
+        }
+        let huge = EventBatch::from_events([vec![8u8; 3 << 20]]).expect("fits");
+        client.append(s, ExpectedOffset::Any, huge, &NONE).expect("done");
+        client.append(s, ExpectedOffset::Any, events(4001..4011), &NONE).expect("done");
+        let pages = client.pages(s, 0, 100_000).map(|page| page.expect("a page"));
+        assert_eq!(pages.map(|page| page.count()).sum::<usize>(), 4011);
+        let page = client.read(s, 4000, 10, 0, &NONE).expect("a page");
+        assert_eq!(page.lens()[0], 3 << 20);
+        let told = client.stream_info(s, &NONE).expect("told");
+        let found = client.verify_locally(s, &NONE).expect("it walks");
+        assert!(found.valid && found.count == 4011 && found.head == told.head);
+        // A stream of tiny blocks takes far more bytes than its data.
+        let tiny = stream(&client, "tiny");
+        let small: Vec<_> = (0..12_000).map(|n| events(n..n + 1)).collect();
+        for batch in small.into_iter().step_by(4) {
+            client.append(tiny, ExpectedOffset::Any, batch, &NONE).expect("done");
+        }
+        let pages = client.pages(tiny, 0, 100_000).map(|page| page.expect("a page"));
+        assert_eq!(pages.map(|page| page.count()).sum::<usize>(), 3_000);
+    }
+}
+
+/// What was buffered before a close is not handed out after it.
+#[test]
+fn nothing_comes_after_a_close() {
+    for_every_door(|Door { client, .. }| {
+        let s = stream(client, "closed");
+        client.append(s, ExpectedOffset::Any, events(0..5_000), &NONE).expect("done");
+        let subscription = client.subscribe(s, 0, &NONE).expect("subscribes");
+        let mut cursor =
+            client.query_cursor("SELECT id FROM closed", &[], At::Now, &NONE).expect("runs");
+        let mut pages = client.pages(s, 0, 10);
+        assert!(cursor.next_batch().expect("rows").is_some());
+        assert!(pages.next().is_some_and(|page| page.is_ok()));
+        std::thread::sleep(Duration::from_millis(20));
+        client.close(5_000).expect("it closes");
+        let closed = |e: Option<ErrorCode>| assert_eq!(e, Some(ErrorCode::Closed));
+        closed(subscription.next(Some(Duration::ZERO)).err().map(|e| e.code));
+        closed(cursor.next_batch().err().map(|e| e.code));
+        closed(pages.next().and_then(Result::err).map(|e| e.code));
+    });
+}
+
+/// Cells come as whatever integer they fit into, and by index as well as by name.
+#[test]
+fn integer_cells() {
+    let client = common::memory();
+    let sql = "SELECT 300 AS n, -1 AS minus, 4294967296 AS wide";
+    let result = client.query(sql, &[], At::Now, &NONE).expect("runs");
+    let row = result.row(0).expect("one row");
+    assert_eq!(row.get::<i32>("n").ok(), Some(300));
+    assert_eq!(row.get::<u16>(0).ok(), Some(300));
+    assert_eq!(row.get::<Option<u32>>(String::from("N")).ok(), Some(Some(300)));
+    assert_eq!(row.get::<usize>("wide").ok(), usize::try_from(1u64 << 32).ok());
+    for (error, kind) in [
+        (row.get::<u8>("n").expect_err("too large"), "u8"),
+        (row.get::<u32>("minus").expect_err("negative"), "u32"),
+        (row.get::<i32>(2).expect_err("too large"), "i32"),
+    ] {
+        assert_eq!(error.code, ErrorCode::InvalidArgument);
+        assert!(error.detail.ends_with(&format!("the range of {kind}")), "{error}");
+    }
+    assert!(row.get::<i64>(3).is_err_and(|e| e.code == ErrorCode::InvalidArgument));
+    let row: (u8, i8) = (44, -1);
+    let sql = "SELECT 44, -1";
+    let result = client.query(sql, &[], At::Now, &NONE).expect("runs");
+    assert_eq!(result.rows_as::<(u8, i8)>().ok(), Some(vec![row]));
+}

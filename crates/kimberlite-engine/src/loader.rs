@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kimberlite_log::{BlockPlace, LogIndex, LogReader};
-use kimberlite_wire::Error;
+use kimberlite_wire::{Error, ErrorCode};
 
 use crate::buffers::Buffers;
 use crate::places::Near;
@@ -120,6 +120,11 @@ impl BlockCursor {
         &self.loader
     }
 
+    /// Whether it stands between two blocks.
+    pub(crate) fn is_between_blocks(&self) -> bool {
+        self.given == 0
+    }
+
     /// Whether there is something left to give out before the offset `end`.
     pub(crate) fn is_before(&self, end: u64) -> bool {
         self.next < end
@@ -144,8 +149,15 @@ impl BlockCursor {
             self.given = if whole { 0 } else { part_end };
             return Ok(Some(Chunk { bytes, first_offset, end_offset: first.end_offset() }));
         }
-        let end_offset = last.end_offset();
-        let bytes = self.loader.load(&places)?;
+        let mut end_offset = last.end_offset();
+        let bytes = match self.loader.load(&places) {
+            // Only what is damaged is to be missing: the intact blocks before it are given first.
+            Err(error) if error.code == ErrorCode::Corruption && places.len() > 1 => {
+                end_offset = first.end_offset();
+                self.loader.load(std::slice::from_ref(first))?
+            }
+            bytes => bytes?,
+        };
         self.next = end_offset;
         Ok(Some(Chunk { bytes, first_offset, end_offset }))
     }

@@ -56,7 +56,8 @@ pub(crate) async fn read(
     let body = Response::Read(ReadResponse { next_offset: plan.next_offset, position });
     let cursor = BlockCursor::new(stream, core.loader.clone(), request.from_offset);
     let applied = core.applied.clone();
-    Ok(Answer::streaming(body, Box::new(BlockStream { cursor, end: plan.end_offset, applied })))
+    let end = plan.end_offset;
+    Ok(Answer::streaming(body, Box::new(BlockStream { cursor, end, applied, given: false })))
 }
 
 /// What the audit is told of an access to a stream.
@@ -119,6 +120,8 @@ struct BlockStream {
     cursor: BlockCursor,
     end: u64,
     applied: Arc<Applied>,
+    /// Something was given out.
+    given: bool,
 }
 
 impl PayloadStream for BlockStream {
@@ -130,7 +133,19 @@ impl PayloadStream for BlockStream {
         let alive = self.applied.check_open().and_then(|()| self.cursor.stream().check_alive());
         let chunk = alive.and_then(|()| self.cursor.next(self.end, max_bytes));
         Poll::Ready(match chunk {
-            Ok(chunk) => chunk.map(|chunk| Ok(chunk.bytes)),
+            Ok(chunk) => {
+                self.given = true;
+                chunk.map(|chunk| Ok(chunk.bytes))
+            }
+            // What is intact before the damage is an answer; the next read begins at the damage.
+            Err(error)
+                if error.code == ErrorCode::Corruption
+                    && self.given
+                    && self.cursor.is_between_blocks() =>
+            {
+                self.end = 0;
+                None
+            }
             Err(error) => {
                 self.end = 0;
                 Some(Err(error))

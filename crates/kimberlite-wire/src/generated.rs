@@ -416,7 +416,7 @@ pub enum CompletionKind {
     Subscribe = 5,
     /// kmb_submit_query; result: KmbQueryResult.
     Query = 6,
-    /// kmb_submit_verify; result: KmbVerification.
+    /// kmb_submit_verify and kmb_submit_verify_locally; result: KmbVerification.
     Verify = 7,
     /// kmb_submit_list_streams; result: KmbStreamList.
     ListStreams = 8,

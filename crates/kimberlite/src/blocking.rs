@@ -133,6 +133,11 @@ impl Client {
         block_on(self.inner.verify(stream))
     }
 
+    /// See [`crate::Client::verify_locally`].
+    pub fn verify_locally(&self, stream: StreamId) -> Result<VerifyResponse, Error> {
+        block_on(self.inner.verify_locally(stream))
+    }
+
     /// See [`crate::Client::list_streams`].
     pub fn list_streams(&self) -> Result<Vec<StreamInfo>, Error> {
         block_on(self.inner.list_streams())

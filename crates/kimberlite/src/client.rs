@@ -164,10 +164,17 @@ impl Client {
         self.core.query_cursor(sql, &params.to_values(), At::Now, &self.options).await
     }
 
-    /// Lets the database walk a stream's hash chain. To trust nobody, read raw blocks by
-    /// [`Client::as_core`] and prove them by [`verify_blocks`](crate::verify_blocks).
+    /// Lets the database walk a stream's hash chain.
     pub async fn verify(&self, stream: StreamId) -> Result<VerifyResponse, Error> {
         self.core.verify(stream, &self.options).await
+    }
+
+    /// Reads a stream and walks its hash chain in this process, to the end and head that the
+    /// database told before: see [`kimberlite_client::Client::verify_locally`]. To keep a head and
+    /// prove only what came after it, read raw blocks by [`Client::as_core`] and prove them by
+    /// [`verify_blocks`](crate::verify_blocks).
+    pub async fn verify_locally(&self, stream: StreamId) -> Result<VerifyResponse, Error> {
+        self.core.verify_locally(stream, &self.options).await
     }
 
     /// The tenant's streams by id.

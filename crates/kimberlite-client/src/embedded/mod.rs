@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kimberlite_engine::{Engine, PayloadStream, Session};
-use kimberlite_wire::session::Answer;
+use kimberlite_wire::session::{Answer, first_block_bytes};
 use kimberlite_wire::{Error, ErrorCode, Request, Response, Role};
 
 use self::appends::Numbers;
@@ -132,13 +132,23 @@ impl Local {
         let (body, stream) = self.begin(request, payload, bound, limit).await?;
         let mut chunks = Vec::new();
         let Some(mut stream) = stream else {
-            return Ok(Answer { body, payload: chunks });
+            return Ok(Answer { body, payload: chunks, cut: false });
         };
-        let mut bytes = 0;
+        let (mut bytes, mut cut) = (0, false);
+        let is_read = matches!(body, Response::Read(_));
         let next = async {
             while let Some(chunk) = next_chunk(&mut *stream).await {
                 let chunk = chunk?;
                 bytes += chunk.len() as u64;
+                if bytes > self.max_response_bytes && is_read {
+                    chunks.push(chunk);
+                    // As behind a server: a read ends there, but holds its first block.
+                    cut = bytes > first_block_bytes(&chunks);
+                    if cut {
+                        break;
+                    }
+                    continue;
+                }
                 if bytes > self.max_response_bytes {
                     let what =
                         "the answer (option max_response_bytes; use a cursor or an iterator)";
@@ -149,7 +159,7 @@ impl Local {
             Ok(())
         };
         self.calls.bounded(next, limit).await??;
-        Ok(Answer { body, payload: chunks })
+        Ok(Answer { body, payload: chunks, cut })
     }
 
     /// Waits for an answer's body within `limit`. `bound` is the engine's for the whole answer.

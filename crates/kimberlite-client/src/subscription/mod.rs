@@ -16,7 +16,7 @@ use self::worker::Worker;
 use crate::client::StreamId;
 use crate::config::CallOptions;
 use crate::deadlines::Timer;
-use crate::door::Door;
+use crate::door::{ClosedFlag, Door};
 use crate::page::Page;
 use crate::process;
 
@@ -44,7 +44,9 @@ impl Subscription {
             page: None,
             ended: None,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), waiters: Mutex::default() });
+        let client = door.closed();
+        let (state, waiters) = (Mutex::new(state), Mutex::default());
+        let shared = Arc::new(Shared { state, waiters, client });
         Ok(Subscription { stream: StreamId(request.stream_id), shared })
     }
 
@@ -120,6 +122,7 @@ struct Shared {
     state: Mutex<State>,
     /// Who waits for a page. Beside the state, so that waking needs no other lock.
     waiters: Mutex<Waiters>,
+    client: ClosedFlag,
 }
 
 struct State {
@@ -160,9 +163,13 @@ impl Shared {
     }
 
     fn close(&self) {
+        self.close_with(closed());
+    }
+
+    fn close_with(&self, why: Error) {
         let gone = {
             let mut state = self.state();
-            state.ended.get_or_insert_with(closed);
+            state.ended.get_or_insert(why);
             (state.worker.take(), state.page.take())
         };
         // Both have destructors that call on others, so they go outside the lock.
@@ -173,6 +180,10 @@ impl Shared {
     fn poll_page(self: &Arc<Shared>) -> Poll<Result<Page, Error>> {
         if let Err(e) = process::check() {
             return Poll::Ready(Err(e));
+        }
+        if let Err(e) = self.client.check() {
+            // What came in before the close is not handed out after it.
+            self.close_with(e);
         }
         let mut worker = {
             let mut state = self.state();

@@ -117,7 +117,7 @@ impl Worker {
         self.source = Source::Live(Box::new(Live {
             pull,
             blocks: BlockSource::default(),
-            builder: PageBuilder::unbounded(self.stream, self.next_offset),
+            builder: PageBuilder::unbounded(self.door.tenant_id(), self.stream, self.next_offset),
             page_bytes: 0,
         }));
         Ok(())
@@ -179,11 +179,11 @@ impl Worker {
 
     fn hand_out(&mut self) -> Page {
         let next_offset = self.next_offset;
-        let mut fresh = PageBuilder::unbounded(self.stream, next_offset);
+        let mut fresh = PageBuilder::unbounded(self.door.tenant_id(), self.stream, next_offset);
         let mut bytes = 0;
         if let Source::Live(live) = &mut self.source {
             let next_offset = live.builder.next_offset();
-            fresh = PageBuilder::unbounded(self.stream, next_offset);
+            fresh = PageBuilder::unbounded(self.door.tenant_id(), self.stream, next_offset);
             std::mem::swap(&mut fresh, &mut live.builder);
             bytes = std::mem::take(&mut live.page_bytes);
             self.next_offset = next_offset;

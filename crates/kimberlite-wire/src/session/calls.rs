@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Session;
 use super::types::{Action, Answer, Call, CallId, CallKind, ConnectionId};
+use crate::block::{BLOCK_HEADER_BYTES, BlockHeader};
 use crate::error::{AppendKey, Error};
 use crate::generated::{ErrorCode, OpenProducerRequest, Request, Response, SentTwice};
 
@@ -103,6 +104,19 @@ impl CallState {
         self.copy_lost || matches!(self.place, Place::Sent { .. })
     }
 
+    /// How much payload is held at most. A read may hold its first block, so that it gets on.
+    pub(super) fn bound(&self, max_response_bytes: u64) -> u64 {
+        if !self.may_be_cut() {
+            return max_response_bytes;
+        }
+        max_response_bytes.max(first_block_bytes(&self.payload))
+    }
+
+    /// Whether its answer is good for something without its end.
+    pub(super) const fn may_be_cut(&self) -> bool {
+        matches!(self.request, Request::Read(_))
+    }
+
     /// Forgets what was received, to ask once more.
     fn start_over(&mut self) {
         self.body = None;
@@ -110,6 +124,13 @@ impl CallState {
         self.received_bytes = 0;
         self.ungranted_bytes = 0;
     }
+}
+
+/// The length of the block that a payload begins with; 0 where it cannot be told.
+pub fn first_block_bytes(payload: &[Bytes]) -> u64 {
+    let bytes = payload.iter().flatten().copied();
+    let header: Vec<u8> = bytes.take(BLOCK_HEADER_BYTES).collect();
+    BlockHeader::decode(&header).map_or(0, |header| header.block_len() as u64)
 }
 
 /// Whether an append's refusal also says that no copy sent earlier was carried out: these are
@@ -244,12 +265,21 @@ impl Session {
         }
         self.actions.push_back(match call.body {
             Some(body) => {
-                let answer = Answer { body, payload: call.payload };
+                let answer = Answer { body, payload: call.payload, cut: false };
                 Action::Done { call: id, result: Ok(answer) }
             }
             // A streaming call's body was handed over before.
             None => Action::End { call: id },
         });
+    }
+
+    /// The answer is as long as it may be: it ends here.
+    pub(super) fn cut_answer(&mut self, id: CallId) {
+        self.displace(id);
+        if let Some(CallState { body: Some(body), payload, .. }) = self.take(id) {
+            let answer = Answer { body, payload, cut: true };
+            self.actions.push_back(Action::Done { call: id, result: Ok(answer) });
+        }
     }
 
     /// The last word about a call that failed. An append that may have happened carries its key.

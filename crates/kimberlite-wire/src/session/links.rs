@@ -152,7 +152,7 @@ impl Session {
         for (call, connect) in std::mem::take(&mut self.connects) {
             self.deadlines.remove(&(connect.deadline_ms, call));
             let body = Response::Hello(welcome.clone());
-            let answer = Answer { body, payload: Vec::new() };
+            let answer = Answer { body, payload: Vec::new(), cut: false };
             self.actions.push_back(Action::Done { call, result: Ok(answer) });
         }
         self.welcome = Some(welcome);

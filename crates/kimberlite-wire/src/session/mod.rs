@@ -19,6 +19,7 @@ mod send;
 mod types;
 mod util;
 
+pub use calls::first_block_bytes;
 pub use types::{Action, Answer, Call, CallId, CallKind, ConnectionId, SessionConfig};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -153,7 +154,7 @@ impl Session {
             return id;
         }
         if let Some(welcome) = self.welcome.clone().filter(|_| !self.usable.is_empty()) {
-            let answer = Answer { body: Response::Hello(welcome), payload: Vec::new() };
+            let answer = Answer { body: Response::Hello(welcome), payload: Vec::new(), cut: false };
             self.actions.push_back(Action::Done { call: id, result: Ok(answer) });
             return id;
         }

@@ -243,7 +243,11 @@ impl Session {
         call.received_bytes += bytes;
         call.ungranted_bytes += bytes;
         let bound = self.config.options.max_response_bytes;
-        if call.received_bytes > bound {
+        if call.received_bytes > bound && call.received_bytes > call.bound(bound) {
+            if call.may_be_cut() {
+                self.cut_answer(id);
+                return Ok(());
+            }
             let what = "the answer (option max_response_bytes; use a cursor or an iterator)";
             let error = Error::limit(what, call.received_bytes, bound);
             self.fail(id, error);

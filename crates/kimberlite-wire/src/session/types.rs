@@ -49,7 +49,8 @@ pub struct CallId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallKind {
     /// Whole, by [`Action::Done`]; up to the option `max_response_bytes`, which the session grants
-    /// as it receives.
+    /// as it receives. A larger one is LIMIT_EXCEEDED, but a read's is cut there: its caller goes on
+    /// where it ends.
     Collect,
     /// As it comes: [`Action::Answer`], [`Action::Chunk`]s, then [`Action::End`] or a failed
     /// [`Action::Done`]. The owner grants by [`Session::grant`](super::Session::grant).
@@ -78,6 +79,9 @@ pub struct Answer {
     pub body: Response,
     /// Its payload in the pieces that it came in; a piece may end anywhere.
     pub payload: Vec<Bytes>,
+    /// The rest of a read's payload was left out for the option `max_response_bytes`; the last
+    /// piece may end in the middle of a block.
+    pub cut: bool,
 }
 
 /// What the driver is to do, in this order.

@@ -1,5 +1,6 @@
 //! Single situations, each with what the session must say.
 
+use bytes::Bytes;
 use kimberlite_wire::session::*;
 use kimberlite_wire::*;
 
@@ -193,14 +194,21 @@ fn a_dead_connection_is_noticed() {
     assert_eq!(world.database.streams[&1].len(), 2);
 }
 
-/// Shows that an answer larger than the option allows ends with LIMIT_EXCEEDED, and that the
-/// connection lives on.
+/// Shows that an answer larger than the option allows ends with LIMIT_EXCEEDED, that a read is cut
+/// there instead, and that the connection lives on.
 #[test]
 fn an_answer_that_is_too_large() {
     let mut world = World::new(8, 1, Faults::default());
-    let large = world.start(read(3 << 20, CallKind::Collect, world.now_ms + 60_000_000));
+    let query = Request::Query(QueryRequest { at: 3 << 20, ..Default::default() });
+    let (kind, deadline_ms) = (CallKind::Collect, world.now_ms + 60_000_000);
+    let large = world.start(Call { request: query, payload: Bytes::new(), deadline_ms, kind });
     world.run();
     assert_eq!(error_of(&world, large).code, ErrorCode::LimitExceeded);
+    let cut = world.start(read(3 << 20, CallKind::Collect, world.now_ms + 60_000_000));
+    world.run();
+    let Some(Ok(Some(answer))) = &world.calls[&cut].result else { panic!("a read is cut") };
+    let bytes: usize = answer.payload.iter().map(Bytes::len).sum();
+    assert!(answer.cut && (2 << 20..3 << 20).contains(&bytes), "{bytes}");
     let small = world.start(read(1000, CallKind::Collect, world.now_ms + 1_000));
     world.run();
     assert!(matches!(world.calls[&small].result, Some(Ok(_))));

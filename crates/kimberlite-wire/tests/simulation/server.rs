@@ -227,6 +227,10 @@ impl ServerSide {
                 payload = pattern(read.max_bytes as usize);
                 Ok(Response::Read(ReadResponse::default()))
             }
+            Request::Query(query) => {
+                payload = pattern(query.at as usize);
+                Ok(Response::Query(QueryResponse::default()))
+            }
             Request::Subscribe(subscribe) => {
                 payload = pattern(subscribe.from_offset as usize);
                 endless = true;

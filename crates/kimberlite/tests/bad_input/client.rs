@@ -277,6 +277,7 @@ fn reads(t: &mut Table, f: &Faces<'_>, stream: StreamId) {
     refused!(t, f, subscribe(NOWHERE, 0, &NONE), "another stream", StreamNotFound, ["77"]);
     refused!(t, f, subscribe(stream, 0, &NO_TIME), "no time", InvalidArgument, ["timeout_ms is 0"]);
     refused!(t, f, verify(NOWHERE, &NONE), "another stream", StreamNotFound, ["77"]);
+    refused!(t, f, verify_locally(NOWHERE, &NONE), "another stream", StreamNotFound, ["77"]);
     let invalid = ErrorCode::InvalidArgument;
     t.refused("Client::pages", "no events", invalid, &["page_events is 0", "at least 1"], || {
         block_on(f.client.pages(stream, 0, 0).next())

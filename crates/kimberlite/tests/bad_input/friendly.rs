@@ -108,6 +108,7 @@ fn calls(t: &mut Table, f: &Faces<'_>, stream: StreamId) {
     refused!(t, f, read(stream, last, 0), "no events", InvalidArgument, ["max_events is 0"]);
     refused!(t, f, subscribe(stream, last), "the last offset", OffsetOutOfRange, ["from_offset"]);
     refused!(t, f, verify(NOWHERE), "another stream", StreamNotFound, ["77"]);
+    refused!(t, f, verify_locally(NOWHERE), "another stream", StreamNotFound, ["77"]);
     refused!(t, f, stream_info(StreamId(0)), "stream 0", InvalidArgument, ["stream_id is 0"]);
     refused!(t, f, stream_by_name("nope"), "another name", StreamNotFound, ["nope"]);
     refused!(t, f, create_tenant(0), "tenant 0", InvalidArgument, ["tenant_id is 0"]);
