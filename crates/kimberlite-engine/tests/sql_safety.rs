@@ -88,6 +88,7 @@ fn only_reading_is_allowed() {
         "VACUUM",
         "VACUUM INTO '/tmp/kimberlite-test.db'",
         "EXPLAIN VACUUM",
+        "EXPLAIN SELECT * FROM orders",
         "BEGIN",
         "COMMIT",
         "ROLLBACK",
@@ -130,7 +131,6 @@ fn only_reading_is_allowed() {
 fn harmless_statements_run() {
     let cut = cut();
     assert!(!rows(&cut, "EXPLAIN QUERY PLAN SELECT * FROM orders WHERE id = 5").is_empty());
-    assert!(!rows(&cut, "EXPLAIN SELECT * FROM orders").is_empty());
     assert_eq!(rows(&cut, "VALUES (1), (2)").len(), 2);
     assert_eq!(value(&cut, "SELECT upper('a') || sqlite_version() LIKE 'A3.%'"), Value::Int64(1));
 }
@@ -263,7 +263,7 @@ fn memory_is_bounded() {
         let error = query_within(&cut(), sql, &[], &limits).expect_err("it needs more");
         assert_eq!(error.code, ErrorCode::LimitExceeded, "{sql}: {error}");
         assert_eq!(error.value, 8 << 20, "{sql}: {error}");
-        assert!(error.detail.contains("query_memory_bytes"), "{sql}: {error}");
+        assert!(error.detail.contains("memory_bytes below [query]"), "{sql}: {error}");
         assert!(start.elapsed() < Duration::from_secs(10), "{sql}: {:?}", start.elapsed());
     }
     // The next query on this thread starts from nothing.
@@ -280,7 +280,7 @@ fn rows_are_bounded() {
     let limits = QueryLimits { rows: 999, ..QueryLimits::default() };
     let error = query_within(&cut, "SELECT id FROM orders", &[], &limits).expect_err("1000 rows");
     assert_eq!((error.code, error.value), (ErrorCode::LimitExceeded, 999));
-    assert!(error.detail.contains("query_rows"), "{error}");
+    assert!(error.detail.contains("rows below [query]"), "{error}");
     let none = QueryLimits { rows: 0, ..QueryLimits::default() };
     let error = query_within(&cut, "SELECT COUNT(*) FROM orders", &[], &none);
     assert_eq!(error.expect_err("no row is allowed").code, ErrorCode::LimitExceeded);

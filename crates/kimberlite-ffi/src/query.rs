@@ -134,6 +134,7 @@ impl Statement {
         at: (u8, u64),
         call: *const KmbCallOptions,
     ) -> Result<Statement, Error> {
+        bounded("the length of sql in bytes", sql.1, limit::SQL_BYTES)?;
         // SAFETY: the caller's promise.
         unsafe {
             Ok(Statement {

@@ -222,9 +222,14 @@ impl Statement {
         self.0.is_null()
     }
 
-    /// Whether it changes nothing, as far as SQLite knows, and gives columns.
+    /// Whether it changes nothing, as far as SQLite knows, gives columns, and is no plain EXPLAIN,
+    /// whose answer holds addresses in memory; EXPLAIN QUERY PLAN is harmless.
     pub(super) fn only_reads(&self) -> bool {
         // SAFETY: the statement is not null and not finalized.
-        unsafe { ffi::sqlite3_stmt_readonly(self.0) != 0 && ffi::sqlite3_column_count(self.0) > 0 }
+        unsafe {
+            ffi::sqlite3_stmt_readonly(self.0) != 0
+                && ffi::sqlite3_column_count(self.0) > 0
+                && ffi::sqlite3_stmt_isexplain(self.0) != 1
+        }
     }
 }

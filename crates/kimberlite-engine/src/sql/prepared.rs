@@ -318,8 +318,8 @@ impl Output<'_> {
         self.rows += 1;
         if self.rows > self.row_limit {
             let detail = format!(
-                "the query returns more than the {} rows that the option query_rows allows; add \
-                 a LIMIT or narrow its range",
+                "the query returns more than the {} rows that one may (rows below [query] in a \
+                 server's configuration); add a LIMIT or narrow its range",
                 self.row_limit
             );
             return Err(Error::new(ErrorCode::LimitExceeded, detail).with_value(self.row_limit));

@@ -101,8 +101,8 @@ impl QueryState {
         }
         let bytes = self.account.limit_bytes();
         let detail = format!(
-            "the query needs more than the {bytes} bytes of memory that the option \
-             query_memory_bytes allows; sort or group fewer rows"
+            "the query needs more than the {bytes} bytes of memory that one may have (memory_bytes \
+             below [query] in a server's configuration); sort or group fewer rows"
         );
         Error::new(ErrorCode::LimitExceeded, detail).with_value(bytes)
     }

@@ -61,8 +61,18 @@ impl ServerConfig {
         if count > MAX_TOKENS {
             problems.add(format!("there are {count} tokens; at most {MAX_TOKENS} are taken"));
         }
-        for token in &self.tokens {
+        for (at, token) in self.tokens.iter().enumerate() {
             problems.note(token.check());
+            if let Some(other) = self.tokens.iter().take(at).find(|t| t.hash == token.hash) {
+                problems.add(format!(
+                    "the tokens {:?} and {:?} have the same hash; make one of them anew, so that \
+                     each act is its holder's",
+                    other.name, token.name
+                ));
+            }
+        }
+        if !self.memory && self.data_dir.as_os_str().is_empty() {
+            problems.add("data_dir is empty; name a folder, or leave it out for ./kimberlite-data");
         }
     }
 }
