@@ -225,6 +225,24 @@ def test_typed_rows(client: Client, stream: StreamId) -> None:
         client.query("SELECT id FROM events", row_type=Visit)
     with pytest.raises(TypeError, match="fields"):
         client.query("SELECT id FROM events", row_type=int)
+    # A column of no field may stand there twice: it is left out.
+    twice = "SELECT id, data ->> '$.reason' AS reason, 1 AS x, 2 AS x FROM events"
+    assert list(client.query(twice, row_type=Visit)) == [Visit(0, "check-up")]
+    with pytest.raises(TypeError, match=r"Pair.* id more than once"):
+        client.query("SELECT id, 7 AS size, 8 AS id FROM events", row_type=Pair)
+
+
+def test_typed_rows_keep_their_values(client: Client, stream: StreamId) -> None:
+    """The fields' types convert nothing: a value arrives as SQLite gives it."""
+    (row,) = client.query("SELECT '1' AS id, 2.5 AS size", row_type=Pair)
+    assert tuple(row) == ("1", 2.5)
+
+
+def test_a_time_before_the_epoch_is_named(client: Client) -> None:
+    """A time before 1970 is refused under the name of the argument that gave it."""
+    early = datetime.datetime(1969, 12, 31, tzinfo=datetime.timezone.utc)
+    with pytest.raises(InvalidArgumentError, match="timestamp in nanoseconds"):
+        client.query_at("SELECT 1", timestamp=early)
 
 
 def test_query_at_a_past_moment(client: Client, stream: StreamId) -> None:
@@ -413,7 +431,7 @@ def bad_calls() -> list[tuple[str, type[Exception], str, Callable[[Any], object]
         ),
         ("no events", InvalidArgumentError, "event", lambda c: c.append(some, [])),
         ("bare bytes", TypeError, "list of bytes", lambda c: c.append(some, b"abc")),
-        ("str event", TypeError, "item 1", lambda c: c.append(some, [b"a", "b"])),
+        ("str event", TypeError, r"events\[1\].*str", lambda c: c.append(some, [b"a", "b"])),
         (
             "wrong offset",
             OffsetMismatchError,
@@ -567,6 +585,16 @@ def test_wrong_types_are_named(client: Client, stream: StreamId) -> None:
         ("timestamp", lambda: client.query_at("SELECT 1", timestamp="now")),  # type: ignore[call-overload]
         ("events", lambda: client.append(stream, None)),  # type: ignore[arg-type]
         ("events", lambda: client.append(stream, 7)),  # type: ignore[arg-type]
+        (r"events\[0\].*NoneType", lambda: client.append(stream, [None])),  # type: ignore[list-item]
+        (r"events\[1\].*int", lambda: client.append(stream, iter([b"a", 5]))),  # type: ignore[arg-type]
+        (
+            r"events\[0\].*contiguous",
+            lambda: client.append(stream, [memoryview(b"abcdef")[::2]]),
+        ),
+        ("stale", lambda: client.read(stream, stale="x")),  # type: ignore[arg-type]
+        ("stale", lambda: client.query("SELECT 1", stale=0)),  # type: ignore[call-overload]
+        ("row_type.*int", lambda: client.query("SELECT 1", row_type=5)),  # type: ignore[call-overload]
+        ("row_type", lambda: client.query("SELECT 1", row_type=Pair(1, 2))),  # type: ignore[call-overload]
         ("stream_id", lambda: client.append(True, [b"a"])),  # type: ignore[arg-type]
         ("expected_offset", lambda: client.append(stream, [b"a"], expected_offset=False)),
         ("from_offset", lambda: client.read(stream, True)),
@@ -581,6 +609,26 @@ def test_wrong_types_are_named(client: Client, stream: StreamId) -> None:
         with pytest.raises(TypeError, match=named):
             call()
     assert client.stream_info(stream).next_offset == 0
+
+
+@pytest.mark.parametrize("nothing", ["", b"", [], {}, 0.0, False])
+def test_what_is_false_is_no_default(client: Client, stream: StreamId, nothing: Any) -> None:
+    """Where a number may be left out, something else that is false is refused, not taken for it."""
+    for named, call in (
+        ("timestamp_ns", lambda: client.query_at("SELECT 1", timestamp_ns=nothing)),
+        ("position", lambda: client.query_at("SELECT 1", position=nothing)),
+        ("timestamp", lambda: client.query_at("SELECT 1", timestamp=nothing)),
+        ("min_position", lambda: client.read(stream, min_position=nothing)),
+        ("max_bytes", lambda: client.read(stream, max_bytes=nothing)),
+        ("timeout_ms", lambda: client.read(stream, timeout_ms=nothing)),
+        ("from_offset", lambda: client.subscribe(stream, nothing)),
+        ("expected_offset", lambda: client.append(stream, [b"x"], expected_offset=nothing)),
+    ):
+        with pytest.raises(TypeError, match=named):
+            call()
+    if nothing is not False:
+        with pytest.raises(TypeError, match="stale"):
+            client.read(stream, stale=nothing)
 
 
 def test_database_helper_and_fixture(kimberlite_client: Client) -> None:

@@ -65,8 +65,10 @@ def call_options(
     timeout_ms: int | None, min_position: int = 0, stale: bool = False
 ) -> bytes | None:
     """The options of one call; None where all are the defaults."""
-    if timeout_ms is None and not min_position and not stale:
+    if timeout_ms is None and stale is False and type(min_position) is int and min_position == 0:
         return None
+    if not isinstance(stale, bool):
+        raise TypeError(f"stale must be a bool, not {type(stale).__name__}")
     if timeout_ms is not None and u64(timeout_ms, "timeout_ms") == 0:
         raise InvalidArgumentError("timeout_ms is 0; give at least 1, or None for the default")
     flags = CALL_STALE if stale else 0
@@ -201,17 +203,34 @@ def _packed(events: Iterable[Data]) -> tuple[bytes, bytes, int]:
     if isinstance(events, (bytes, bytearray, memoryview, str)) or not isinstance(events, Iterable):
         raise TypeError(f"events must be a list of bytes, not {type(events).__name__}")
     batch = events if isinstance(events, (list, tuple)) else list(events)
-    # join names the first element that is not bytes-like.
-    data = b"".join(batch)
-    lens = list(map(len, batch))
-    if sum(lens) != len(data):
-        # A memoryview's len() counts elements, which need not be bytes.
-        lens = [memoryview(event).nbytes for event in batch]
+    try:
+        data = b"".join(batch)
+        lens = list(map(len, batch))
+        if sum(lens) != len(data):
+            # A memoryview's len() counts elements, which need not be bytes.
+            lens = [memoryview(event).nbytes for event in batch]
+    except (TypeError, BufferError):
+        raise _unfit(batch) from None
     try:
         # A third less time than an array takes.
         return data, struct.pack(f"={len(lens)}I", *lens), len(lens)
     except struct.error:
         raise LimitExceededError("events holds an event of 4 GiB or more") from None
+
+
+def _unfit(batch: Sequence[Any]) -> TypeError:
+    """What to say of events of which at least one is none."""
+    for index, event in enumerate(batch):
+        try:
+            view = memoryview(event)
+        except TypeError:
+            kind = type(event).__name__
+            return TypeError(f"events[{index}] must be bytes, bytearray or memoryview, not {kind}")
+        if not view.c_contiguous or view.ndim == 0:
+            return TypeError(
+                f"events[{index}] is not one contiguous run of bytes; give bytes(…) of it"
+            )
+    return TypeError("events changed while they were appended")
 
 
 def append_key(key: AppendKey) -> AppendKey:

@@ -73,19 +73,18 @@ def cut(
         raise TypeError("give exactly one of position, timestamp and timestamp_ns")
     if position is not None:
         return AtKind.POSITION, u64(position, "position")
-    if timestamp is not None:
-        if not isinstance(timestamp, datetime.datetime):
-            raise TypeError(
-                f"timestamp must be a datetime, not {type(timestamp).__name__};"
-                " timestamp_ns takes a number"
-            )
-        if timestamp.tzinfo is None:
-            raise TypeError(
-                "timestamp has no time zone; use datetime.now(timezone.utc) or the like"
-            )
-        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-        timestamp_ns = (timestamp - epoch) // datetime.timedelta(microseconds=1) * 1000
-    return AtKind.TIMESTAMP, u64(timestamp_ns or 0, "timestamp_ns")
+    if timestamp_ns is not None:
+        return AtKind.TIMESTAMP, u64(timestamp_ns, "timestamp_ns")
+    if not isinstance(timestamp, datetime.datetime):
+        raise TypeError(
+            f"timestamp must be a datetime, not {type(timestamp).__name__};"
+            " timestamp_ns takes a number"
+        )
+    if timestamp.tzinfo is None:
+        raise TypeError("timestamp has no time zone; use datetime.now(timezone.utc) or the like")
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    nanoseconds = (timestamp - epoch) // datetime.timedelta(microseconds=1) * 1000
+    return AtKind.TIMESTAMP, u64(nanoseconds, "timestamp in nanoseconds since the Unix epoch")
 
 
 def _packed_params(params: Sequence[Param]) -> tuple[bytes, list[bytes]]:

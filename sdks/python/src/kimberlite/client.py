@@ -360,7 +360,8 @@ class Client(Uncopied):
             print(rows[0]["why"], rows[0][1])
 
         ``row_type`` is a dataclass or named tuple whose fields are named like the columns: the rows
-        are then of that type. Raises QuerySyntaxError, whose ``value`` is the byte in the
+        are then of that type, and their values as SQLite gives them: the fields' types neither
+        convert nor check them. Raises QuerySyntaxError, whose ``value`` is the byte in the
         statement, and QueryExecutionError.
         """
         call = operations.call_options(timeout_ms, min_position, stale)

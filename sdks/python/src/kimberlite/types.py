@@ -394,6 +394,9 @@ def into(
     row_type: type[RowT], columns: tuple[Column, ...], rows: list[tuple[Value, ...]]
 ) -> list[RowT]:
     """Rows as objects of a dataclass (or named tuple) whose fields are named like columns."""
+    if not isinstance(row_type, type):
+        kind = type(row_type).__name__
+        raise TypeError(f"row_type must be a dataclass or a named tuple's class, not {kind}")
     names = [column.name for column in columns]
     if dataclasses.is_dataclass(row_type):
         fields = [f for f in dataclasses.fields(row_type) if f.init]
@@ -410,10 +413,16 @@ def into(
     missing = [name for name in required if name not in names]
     if not known or missing:
         raise TypeError(
-            f"{row_type.__name__} needs {', '.join(missing) or 'fields'}; the query gives"
+            f"row_type {row_type.__name__} needs {', '.join(missing) or 'fields'}; the query gives"
             f" {', '.join(names)}: name the columns like the fields, with AS where they differ"
         )
     wanted = [(i, name) for i, name in enumerate(names) if name in known]
+    for i, name in wanted:
+        if name in names[:i]:
+            raise TypeError(
+                f"row_type {row_type.__name__}: the query gives {name} more than once; give each"
+                " column a name of its own, with AS"
+            )
     return [row_type(**{name: row[i] for i, name in wanted}) for row in rows]
 
 
