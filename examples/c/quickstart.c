@@ -4,7 +4,7 @@
  *     quickstart ADDRESS [TOKEN CA_FILE]
  *
  * ADDRESS is `memory:`, `embedded:FOLDER`, `host:port` or `tls://host:port`. Every call is checked;
- * a failed one prints the library's own words.
+ * a failed one prints the library's own words. A second run on the same database adds to it.
  */
 
 #include <inttypes.h>
@@ -16,6 +16,7 @@
 
 #define STREAM "visits_c"
 
+/* cut-begin connect */
 /*
  * Ends the program where a call failed. `detail` is where the call put its detail, NULL for a call
  * that has none. The place is passed, not what is in it: C may look at that before the call.
@@ -49,9 +50,11 @@ static KmbClient *connect_to(const char *address, const char *token, const char 
   kmb_options_free(options);
   return client;
 }
+/* cut-end */
 
-/* Appends one event and returns the position of the append. */
-static uint64_t append(KmbClient *client, uint64_t stream, const char *event) {
+/* cut-begin helpers */
+/* Appends one event and tells where it landed. */
+static KmbAppended append(KmbClient *client, uint64_t stream, const char *event) {
   KmbDetail *detail = NULL;
   KmbAppended appended;
   uint32_t len = (uint32_t)strlen(event);
@@ -59,12 +62,12 @@ static uint64_t append(KmbClient *client, uint64_t stream, const char *event) {
         kmb_append(client, stream, KMB_ANY_OFFSET, (const uint8_t *)event, len, &len, 1, NULL,
                    &appended, &detail),
         &detail);
-  return appended.position;
+  return appended;
 }
 
-static void read_events(KmbClient *client, uint64_t stream) {
+static void read_events(KmbClient *client, uint64_t stream, uint64_t from_offset) {
   KmbReadResult *result = NULL;
-  check("read", kmb_client_read(client, stream, 0, 100, &result), NULL);
+  check("read", kmb_client_read(client, stream, from_offset, 100, &result), NULL);
   for (size_t i = 0; i < result->event_count; i++) {
     const KmbEvent *event = &result->events[i];
     printf("read: offset %" PRIu64 ": %.*s\n", event->offset, (int)event->data_len,
@@ -73,10 +76,21 @@ static void read_events(KmbClient *client, uint64_t stream) {
   kmb_read_result_free(result);
 }
 
-/* Prints events of a subscription until `wanted` came. */
-static void follow(KmbSubscription *subscription, size_t wanted) {
+/* The offset that the stream's next event gets. */
+static uint64_t end_of(KmbClient *client, uint64_t stream) {
   KmbDetail *detail = NULL;
-  while (wanted > 0) {
+  KmbStreamList *list = NULL;
+  check("stream_info", kmb_stream_info(client, stream, NULL, &list, &detail), &detail);
+  uint64_t next_offset = list->streams[0].next_offset;
+  kmb_stream_list_free(list);
+  return next_offset;
+}
+
+/* Prints events of a subscription until the one at the offset `awaited` came. */
+static void follow(KmbSubscription *subscription, uint64_t awaited) {
+  KmbDetail *detail = NULL;
+  uint64_t next_offset = 0;
+  while (next_offset <= awaited) {
     KmbPage *page = NULL;
     check("next", kmb_subscription_next(subscription, 10000, &page, &detail), &detail);
     if (page == NULL) {
@@ -87,7 +101,7 @@ static void follow(KmbSubscription *subscription, size_t wanted) {
       printf("live: offset %" PRIu64 ": %.*s\n", page->first_offset + i, (int)page->lens[i],
              (const char *)page->data + (page->ends[i] - page->lens[i]));
     }
-    wanted -= page->count < wanted ? page->count : wanted;
+    next_offset = page->first_offset + page->count;
     kmb_page_free(page);
   }
 }
@@ -102,6 +116,7 @@ static void print_rows(const char *what, KmbQueryResult *result) {
   }
   kmb_query_result_free(result);
 }
+/* cut-end */
 
 int main(int argc, char **argv) {
   if (argc < 2) {
@@ -111,19 +126,19 @@ int main(int argc, char **argv) {
   KmbDetail *detail = NULL;
   KmbClient *client = connect_to(argv[1], argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
 
-  /* cut-begin */
+  /* cut-begin main */
   uint64_t visits = 0;
   check("create", kmb_client_create_stream(client, STREAM, KMB_DATA_CLASS_PHI, &visits), NULL);
-  uint64_t before = append(client, visits, "{\"patient\": 7, \"reason\": \"check-up\"}");
+  KmbAppended before = append(client, visits, "{\"patient\": 7, \"reason\": \"check-up\"}");
   append(client, visits, "{\"patient\": 9, \"reason\": \"fracture\"}");
-  read_events(client, visits);
+  read_events(client, visits, before.first_offset);
 
-  /* A subscription gives what is there, then what comes. */
+  /* A subscription gives what is there from an offset on, then what comes. */
   KmbSubscription *subscription = NULL;
-  check("subscribe", kmb_subscribe(client, visits, 0, NULL, &subscription, &detail), &detail);
-  follow(subscription, 2);
-  append(client, visits, "{\"patient\": 7, \"reason\": \"follow-up\"}");
-  follow(subscription, 1);
+  uint64_t end = end_of(client, visits);
+  check("subscribe", kmb_subscribe(client, visits, end, NULL, &subscription, &detail), &detail);
+  KmbAppended awaited = append(client, visits, "{\"patient\": 7, \"reason\": \"follow-up\"}");
+  follow(subscription, awaited.first_offset);
   check("close", kmb_subscription_close(subscription, &detail), &detail);
 
   const char *sql = "SELECT id, data ->> '$.reason' FROM " STREAM " WHERE data ->> '$.patient' = ?";
@@ -133,9 +148,9 @@ int main(int argc, char **argv) {
   print_rows("sql", result);
 
   /* The same question, as of the moment of the first append. */
-  check("query_at", kmb_client_query_at(client, sql, &patient, 1, before, &result), NULL);
+  check("query_at", kmb_client_query_at(client, sql, &patient, 1, before.position, &result), NULL);
   char label[64];
-  snprintf(label, sizeof label, "sql as of position %" PRIu64, before);
+  snprintf(label, sizeof label, "sql as of position %" PRIu64, before.position);
   print_rows(label, result);
 
   KmbVerification found;
@@ -146,5 +161,5 @@ int main(int argc, char **argv) {
   /* cut-end */
 
   kmb_client_disconnect(client);
-  return found.valid && found.count == 3 ? 0 : 1;
+  return found.valid ? 0 : 1;
 }

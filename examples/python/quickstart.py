@@ -2,34 +2,32 @@
 
 python quickstart.py [ADDRESS [TOKEN CA_FILE]]
 
-Without an address it uses a database in memory.
+Without an address it uses a database in memory. A second run on the same database adds to it.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 
 from kimberlite import Client, DataClass
 
 
 def main(address: str, token: str | None, ca_file: str) -> None:
-    # cut-begin
     with Client.connect([address], tenant_id=1, auth_token=token, tls_ca_file=ca_file) as client:
         visits = client.create_stream("visits_python", DataClass.PHI)
         before = client.append_result(visits, [b'{"patient": 7, "reason": "check-up"}'])
         client.append(visits, [b'{"patient": 9, "reason": "fracture"}'])
 
-        for event in client.read(visits, from_offset=0, max_events=100):
+        for event in client.read(visits, from_offset=before.first_offset, max_events=100):
             print(f"read: offset {event.offset} at {event.timestamp:%H:%M:%S}: {event.data!r}")
 
-        # A subscription gives what is there, then what comes.
-        with client.subscribe(visits) as subscription:
-            event_to_come = [b'{"patient": 7, "reason": "follow-up"}']
-            threading.Timer(0.1, client.append, (visits, event_to_come)).start()
+        # A subscription gives what is there from an offset on, then what comes.
+        end = client.stream_info(visits).next_offset
+        with client.subscribe(visits, from_offset=end) as subscription:
+            awaited = client.append(visits, [b'{"patient": 7, "reason": "follow-up"}'])
             for event in subscription:
                 print(f"live: offset {event.offset}: {event.data!r}")
-                if b"follow-up" in event.data:
+                if event.offset == awaited:
                     break
 
         sql = (
@@ -46,8 +44,7 @@ def main(address: str, token: str | None, ca_file: str) -> None:
         found = client.verify(visits)
         print(f"verify: valid={found.valid}, {found.count} events, head {found.head.hex()[:16]}…")
         # This process can walk the same chain itself.
-        assert client.verify_locally(visits).head == found.head
-    # cut-end
+        assert client.verify_locally(visits).valid
 
 
 if __name__ == "__main__":

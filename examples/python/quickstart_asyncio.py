@@ -12,24 +12,24 @@ from kimberlite import AsyncClient, DataClass
 
 
 async def main(address: str, token: str | None, ca_file: str) -> None:
-    # cut-begin
     async with await AsyncClient.connect(
         [address], tenant_id=1, auth_token=token, tls_ca_file=ca_file
     ) as client:
         visits = await client.create_stream("visits_asyncio", DataClass.PHI)
         # Appends under way together are committed together.
-        await asyncio.gather(*[client.append(visits, [b"visit %d" % i]) for i in range(100)])
+        offsets = await asyncio.gather(
+            *[client.append(visits, [b"visit %d" % i]) for i in range(100)]
+        )
 
-        async with await client.subscribe(visits) as subscription:
+        async with await client.subscribe(visits, from_offset=min(offsets)) as subscription:
             async for event in subscription:
-                if event.offset == 99:
+                if event.offset == max(offsets):
                     break
 
-        async for event in client.events(visits, from_offset=98):
+        async for event in client.events(visits, from_offset=max(offsets) - 1):
             print(event.offset, event.data)
         rows = await client.query("SELECT COUNT(*) AS visits FROM visits_asyncio")
         print(rows[0]["visits"])
-    # cut-end
 
 
 if __name__ == "__main__":

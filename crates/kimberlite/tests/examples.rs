@@ -10,8 +10,24 @@ mod compliance_patterns;
 mod connection_pooling;
 #[path = "../../../examples/rust/crud.rs"]
 mod crud;
+#[path = "../../../examples/rust/quickstart.rs"]
+mod quickstart;
 #[path = "../../../examples/rust/troubleshooting.rs"]
 mod troubleshooting;
+
+/// The program may run any number of times on one database, and each run adds its three events.
+#[test]
+fn quickstart_runs_again() -> Result<(), Error> {
+    // It lives as long as it has a client, so that the runs meet the same one.
+    let config = || Config::new(["memory:quickstart-test"]).tenant(1);
+    let kept = kimberlite::blocking::Client::connect(config())?;
+    for count in [3, 6, 9] {
+        let found = quickstart::run(config())?;
+        assert!(found.valid);
+        assert_eq!(found.count, count);
+    }
+    kept.close()
+}
 
 /// The program keeps every event, also of what it updated and deleted.
 #[test]

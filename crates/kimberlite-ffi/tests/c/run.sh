@@ -149,7 +149,15 @@ quickstart() {
   # shellcheck disable=SC2086
   gcc -std=c11 -g $warnings -I"$crate" "$root/examples/c/quickstart.c" -o "$work/quickstart" \
     -L"$built" -lkimberlite_ffi -Wl,-rpath,"$built"
-  "$work/quickstart" memory: >/dev/null
+  # It runs any number of times on one database, and adds its three events to it.
+  for count in 3 6; do
+    "$work/quickstart" "embedded:$work/quickstart-data" >"$work/quickstart.out"
+    grep -q "^verify: valid=true, $count events" "$work/quickstart.out" || {
+      echo "the quickstart does not find $count events:" >&2
+      cat "$work/quickstart.out" >&2
+      exit 1
+    }
+  done
   if "$work/quickstart" 127.0.0.1:1 2>"$work/quickstart.err"; then
     echo "the quickstart connected to nobody" >&2
     exit 1
