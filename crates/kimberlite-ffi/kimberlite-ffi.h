@@ -159,7 +159,7 @@ struct ArrowArrayStream {
 #define KMB_COMPLETION_QUERY 6
 
 /**
- * kmb_submit_verify; result: KmbVerification.
+ * kmb_submit_verify and kmb_submit_verify_locally; result: KmbVerification.
  */
 #define KMB_COMPLETION_VERIFY 7
 
@@ -2191,6 +2191,33 @@ KmbError kmb_submit_verify(KmbClient *client,
                            KmbDetail **detail_out);
 
 /**
+ * Reads a stream up to the end that it has now and walks its hash chain in this process: the
+ * database is believed nothing but the stream's name, class and head. OK also where a block does
+ * not fit: valid tells. It is 1 only where the walk comes to that end with that head; a block that
+ * is damaged, changed or withheld, and a last one that makes another head, is the first that does
+ * not fit. Events that are appended meanwhile are left out.
+ *
+ * call: its deadline holds for each read. verification_out: receives what was found.
+ */
+KmbError kmb_verify_locally(KmbClient *client,
+                            uint64_t stream_id,
+                            const KmbCallOptions *call,
+                            KmbVerification *verification_out,
+                            KmbDetail **detail_out);
+
+/**
+ * Submits kmb_verify_locally. The completion is one of KMB_COMPLETION_VERIFY; its result: a
+ * KmbVerification of its own.
+ */
+KmbError kmb_submit_verify_locally(KmbClient *client,
+                                   KmbQueue *queue,
+                                   uint64_t stream_id,
+                                   const KmbCallOptions *call,
+                                   uint64_t tag,
+                                   uint64_t *operation_out,
+                                   KmbDetail **detail_out);
+
+/**
  * Frees a verification that a completion gave, once; NULL is harmless. Never one that kmb_verify
  * wrote into the caller's memory.
  */
@@ -2216,8 +2243,9 @@ KmbError kmb_query_result_arrow(const KmbQueryResult *result,
 
 /**
  * Gives the rows of a cursor that were not taken yet to Arrow, as a stream of a batch of columns for
- * each batch of rows. Asked for the schema or a batch, it waits as kmb_cursor_next does. Releasing
- * the stream does not close the cursor; closing the cursor ends the stream with CLOSED (ECANCELED).
+ * each batch of rows. Asked for the schema or a batch, it waits as kmb_cursor_next does. Closing
+ * the cursor ends the stream with CLOSED (ECANCELED); releasing the stream closes the cursor, for
+ * which a close of its own is then harmless.
  *
  * A column's type is its declared one, else that of its values in the batches that come until each
  * column has shown one, at most 65,536 rows; null where there is none. What comes later must fit as
@@ -2245,12 +2273,14 @@ KmbError kmb_page_arrow(const KmbPage *page, ArrowArrayStream *stream_out, KmbDe
 /**
  * Gives the events that a reader has not read yet to Arrow, as a stream of a batch for each page,
  * with the columns of kmb_page_arrow. The data is not copied again: a batch keeps its page. Asked
- * for a batch, it waits as kmb_reader_next does. Releasing the stream does not close the reader;
- * closing the reader ends the stream with CLOSED (ECANCELED).
+ * for a batch, it waits as kmb_reader_next does. Closing the reader ends the stream with CLOSED
+ * (ECANCELED); releasing the stream closes the reader, for which a close of its own is then harmless.
  *
  * stream_out: receives the stream; the caller calls its release.
  */
-KmbError kmb_reader_arrow(KmbReader *reader, ArrowArrayStream *stream_out, KmbDetail **detail_out);
+KmbError kmb_reader_arrow(KmbReader *reader,
+                          ArrowArrayStream *stream_out,
+                          KmbDetail **detail_out);
 
 /**
  * Creates a stream, or gives the one with the same name and data class. STREAM_EXISTS where the

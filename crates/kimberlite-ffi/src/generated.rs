@@ -166,7 +166,7 @@ pub const KMB_COMPLETION_SUBSCRIBE: u32 = 5;
 /// kmb_submit_query; result: KmbQueryResult.
 pub const KMB_COMPLETION_QUERY: u32 = 6;
 
-/// kmb_submit_verify; result: KmbVerification.
+/// kmb_submit_verify and kmb_submit_verify_locally; result: KmbVerification.
 pub const KMB_COMPLETION_VERIFY: u32 = 7;
 
 /// kmb_submit_list_streams; result: KmbStreamList.

@@ -1,4 +1,4 @@
-//! Walking a stream's hash chain on the server.
+//! Walking a stream's hash chain, on the server or here.
 
 use kimberlite_client::StreamId;
 use kimberlite_wire::{CompletionKind, VerifyResponse};
@@ -92,6 +92,52 @@ pub unsafe extern "C" fn kmb_submit_verify(
         let options = call::options(call)?;
         submission.start(operation_out, async move |client| {
             let found = client.verify(StreamId(stream_id), &options).await?;
+            Ok(Outcome::result(Box::into_raw(Box::new(KmbVerification::from(found)))))
+        })
+    })
+}
+
+/// Reads a stream up to the end that it has now and walks its hash chain in this process: the
+/// database is believed nothing but the stream's name, class and head. OK also where a block does
+/// not fit: valid tells. It is 1 only where the walk comes to that end with that head; a block that
+/// is damaged, changed or withheld, and a last one that makes another head, is the first that does
+/// not fit. Events that are appended meanwhile are left out.
+///
+/// call: its deadline holds for each read. verification_out: receives what was found.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmb_verify_locally(
+    client: *mut KmbClient,
+    stream_id: u64,
+    call: *const KmbCallOptions,
+    verification_out: *mut KmbVerification,
+    detail_out: *mut *mut KmbDetail,
+) -> KmbError {
+    boundary!(detail_out, {
+        let client = client::get(client)?;
+        let out = Out::new("verification_out", verification_out)?;
+        let options = call::options(call)?;
+        out.put(wait(client.verify_locally(StreamId(stream_id), &options))?.into());
+        Ok(())
+    })
+}
+
+/// Submits kmb_verify_locally. The completion is one of KMB_COMPLETION_VERIFY; its result: a
+/// KmbVerification of its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmb_submit_verify_locally(
+    client: *mut KmbClient,
+    queue: *mut KmbQueue,
+    stream_id: u64,
+    call: *const KmbCallOptions,
+    tag: u64,
+    operation_out: *mut u64,
+    detail_out: *mut *mut KmbDetail,
+) -> KmbError {
+    boundary!(detail_out, {
+        let submission = Submission::new(client, queue, CompletionKind::Verify, tag)?;
+        let options = call::options(call)?;
+        submission.start(operation_out, async move |client| {
+            let found = client.verify_locally(StreamId(stream_id), &options).await?;
             Ok(Outcome::result(Box::into_raw(Box::new(KmbVerification::from(found)))))
         })
     })

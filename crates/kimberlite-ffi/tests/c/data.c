@@ -269,6 +269,11 @@ void test_blocks(const Door *door) {
   OK(kmb_verify(client, stream_id, NULL, &verification, DETAIL));
   CHECK(verification.valid == 1 && verification.count == 12);
   CHECK(verification.first_bad_offset == UINT64_MAX);
+  KmbVerification local;
+  OK(kmb_verify_locally(client, stream_id, NULL, &local, DETAIL));
+  CHECK(local.valid == 1 && local.count == 12 && local.first_bad_offset == UINT64_MAX);
+  CHECK(local.position > 0 && memcmp(local.head, verification.head, KMB_HASH_BYTES) == 0);
+  EXPECT(KMB_ERR_STREAM_NOT_FOUND, kmb_verify_locally(client, 1u << 30, NULL, &local, DETAIL));
 
   uint8_t head[KMB_HASH_BYTES];
   uint64_t next_offset = 0;

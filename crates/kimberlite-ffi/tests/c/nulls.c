@@ -89,6 +89,8 @@ void test_nulls(const Door *door) {
   NULLED("result_out", kmb_query(c, TEXT("SELECT 1"), NULL, 0, 0, 0, NULL, NULL, DETAIL));
   NULLED("client", kmb_verify(NULL, s, NULL, &v, DETAIL));
   NULLED("verification_out", kmb_verify(c, s, NULL, NULL, DETAIL));
+  NULLED("client", kmb_verify_locally(NULL, s, NULL, &v, DETAIL));
+  NULLED("verification_out", kmb_verify_locally(c, s, NULL, NULL, DETAIL));
   NULLED("client", kmb_list_streams(NULL, NULL, &streams, DETAIL));
   NULLED("list_out", kmb_list_streams(c, NULL, NULL, DETAIL));
   NULLED("client", kmb_stream_info(NULL, s, NULL, &streams, DETAIL));
@@ -235,6 +237,8 @@ void test_submitted_nulls(const Door *door) {
   NULLED("queue", kmb_submit_subscription_next(subscription, NULL, 0, 1, NULL, DETAIL));
   NULLED("client", kmb_submit_verify(NULL, q, s, NULL, 1, NULL, DETAIL));
   NULLED("queue", kmb_submit_verify(c, NULL, s, NULL, 1, NULL, DETAIL));
+  NULLED("client", kmb_submit_verify_locally(NULL, q, s, NULL, 1, NULL, DETAIL));
+  NULLED("queue", kmb_submit_verify_locally(c, NULL, s, NULL, 1, NULL, DETAIL));
   NULLED("client", kmb_submit_list_streams(NULL, q, NULL, 1, NULL, DETAIL));
   NULLED("queue", kmb_submit_list_streams(c, NULL, NULL, 1, NULL, DETAIL));
   NULLED("client", kmb_submit_stream_info(NULL, q, s, NULL, 1, NULL, DETAIL));

@@ -79,6 +79,11 @@ static void submit_administration(KmbClient *c, KmbQueue *q, uint64_t s) {
   KmbVerification *verification = done_now.result;
   CHECK(verification->valid && verification->count == 3);
   kmb_verification_free(verification);
+  OK(kmb_submit_verify_locally(c, q, s, NULL, 30, &op, DETAIL));
+  done_now = done(q, 30, KMB_COMPLETION_VERIFY, op);
+  verification = done_now.result;
+  CHECK(verification->valid && verification->count == 3);
+  kmb_verification_free(verification);
   OK(kmb_submit_list_streams(c, q, NULL, 31, &op, DETAIL));
   done_now = done(q, 31, KMB_COMPLETION_LIST_STREAMS, op);
   CHECK(((KmbStreamList *)done_now.result)->count >= 1);

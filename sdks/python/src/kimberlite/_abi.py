@@ -217,6 +217,7 @@ PROTOTYPES: Final[tuple[tuple[str, Any, tuple[Any, ...]], ...]] = (
         ),
     ),
     ("kmb_verify", c_uint32, (c_void_p, c_uint64, c_void_p, c_void_p, c_void_p)),
+    ("kmb_verify_locally", c_uint32, (c_void_p, c_uint64, c_void_p, c_void_p, c_void_p)),
     ("kmb_list_streams", c_uint32, (c_void_p, c_void_p, c_void_p, c_void_p)),
     ("kmb_stream_info", c_uint32, (c_void_p, c_uint64, c_void_p, c_void_p, c_void_p)),
     ("kmb_stream_by_name", c_uint32, (c_void_p, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p)),
@@ -412,6 +413,11 @@ PROTOTYPES: Final[tuple[tuple[str, Any, tuple[Any, ...]], ...]] = (
     ),
     (
         "kmb_submit_verify",
+        c_uint32,
+        (c_void_p, c_void_p, c_uint64, c_void_p, c_uint64, c_void_p, c_void_p),
+    ),
+    (
+        "kmb_submit_verify_locally",
         c_uint32,
         (c_void_p, c_void_p, c_uint64, c_void_p, c_uint64, c_void_p, c_void_p),
     ),

@@ -138,7 +138,7 @@ class CompletionKind(enum.IntEnum):
     """kmb_submit_query; result: KmbQueryResult."""
 
     VERIFY = 7
-    """kmb_submit_verify; result: KmbVerification."""
+    """kmb_submit_verify and kmb_submit_verify_locally; result: KmbVerification."""
 
     LIST_STREAMS = 8
     """kmb_submit_list_streams; result: KmbStreamList."""
