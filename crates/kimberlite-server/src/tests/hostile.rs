@@ -107,7 +107,7 @@ fn faulty_requests_get_error_frames() {
         (faulty(100, 999, b"body", b"payload"), "operation 999"),
         (faulty(101, Operation::Read.number(), b"abc", b""), "ends too early"),
         (faulty(102, query, &u64::MAX.to_le_bytes(), b""), "ends too early"),
-        (faulty(103, query, &lying_list, b""), "too long"),
+        (faulty(103, query, &lying_list, b""), "more than 65536"),
         (faulty(104, Operation::Verify.number(), &[0; 8], b"x"), "no payload"),
     ];
     for (number, (bytes, words)) in cases.iter().enumerate() {
