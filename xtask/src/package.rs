@@ -19,12 +19,16 @@ impl Package {
     const ALL: [Package; 2] = [Package::C, Package::Python];
 }
 
+/// What the library may come to in a package, with the names of its functions in it.
+const MAX_LIBRARY_BYTES: u64 = 10_000_000;
+
 /// Makes the packages, all where none is named, and returns their paths below target/packages.
 pub fn make(root: &Path, packages: &[Package], profile: &str) -> Result<Vec<PathBuf>, String> {
     let packages = if packages.is_empty() { &Package::ALL[..] } else { packages };
     println!("building the C library, profile {profile}");
     run(&mut cargo(root, ["build", "--profile", profile, "--package", "kimberlite-ffi"]))?;
     let built = target(root).join(profile);
+    check_size(&built.join(sdk::library_name()))?;
     let folder = target(root).join("packages");
     create(&folder)?;
     let mut made = Vec::new();
@@ -38,6 +42,16 @@ pub fn make(root: &Path, packages: &[Package], profile: &str) -> Result<Vec<Path
         made.push(path);
     }
     Ok(made)
+}
+
+fn check_size(library: &Path) -> Result<(), String> {
+    let metadata = std::fs::metadata(library).map_err(|e| format!("{}: {e}", library.display()))?;
+    let bytes = metadata.len();
+    println!("{}: {bytes} of at most {MAX_LIBRARY_BYTES} bytes", library.display());
+    if bytes <= MAX_LIBRARY_BYTES {
+        return Ok(());
+    }
+    Err(format!("{} has grown beyond {MAX_LIBRARY_BYTES} bytes: {bytes}", library.display()))
 }
 
 fn create(folder: &Path) -> Result<(), String> {
@@ -153,6 +167,20 @@ fn test_archive(archive: &Path, folder: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A library of the greatest size is packed, and one more byte is too much.
+    #[test]
+    fn a_library_has_a_greatest_size() {
+        let path = std::env::temp_dir().join(format!("kimberlite-size-{}", std::process::id()));
+        let file = std::fs::File::create(&path).expect("the folder can be written");
+        file.set_len(MAX_LIBRARY_BYTES).expect("a sparse file takes no room");
+        let greatest = check_size(&path);
+        file.set_len(MAX_LIBRARY_BYTES + 1).expect("a sparse file takes no room");
+        let beyond = check_size(&path);
+        std::fs::remove_file(&path).expect("it was just made");
+        greatest.expect("it fits");
+        assert!(beyond.expect_err("it does not fit").contains("grown beyond 10000000 bytes"));
+    }
 
     /// The newest glibc is found among versions that do not sort as text.
     #[test]
