@@ -10,6 +10,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterator
 from typing import TypeVar
+from weakref import WeakSet
 
 from kimberlite._operations import popped
 from kimberlite.types import Event, Page, Row, Value
@@ -31,6 +32,11 @@ class EventFeed:
         self.pages: deque[Page] = deque()
         self.events: deque[Event] = deque()
         self._newest: Page | None = None
+
+    def clear(self) -> None:
+        """Forgets what was not handed out: it does not come after a close."""
+        self.pages.clear()
+        self.events.clear()
 
     def iterate(self, page: Page) -> None:
         """Has a page's events handed out one by one."""
@@ -67,9 +73,31 @@ class RowFeed:
         self.batches: deque[list[tuple[Value, ...]]] = deque()
         self.rows: deque[Row] = deque()
 
+    def clear(self) -> None:
+        """Forgets what was not handed out: it does not come after a close."""
+        self.batches.clear()
+        self.rows.clear()
+
     def rest(self) -> list[Row]:
         """The rows of a loop that was left."""
         return list(drained(self.rows))
 
 
-__all__ = ["EventFeed", "RowFeed", "drained"]
+class Feeds:
+    """The feeds of a client, which end with it."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._open: WeakSet[EventFeed | RowFeed] = WeakSet()
+
+    def add(self, feed: EventFeed | RowFeed) -> None:
+        """One more, for as long as somebody reads from it."""
+        self._open.add(feed)
+
+    def clear(self) -> None:
+        """Forgets what was not handed out."""
+        for feed in list(self._open):
+            feed.clear()
+
+
+__all__ = ["EventFeed", "Feeds", "RowFeed", "drained"]

@@ -17,11 +17,9 @@ from typing import Any, Callable, Final, TypeVar, Union, cast
 
 from kimberlite._abi import (
     ANY_OFFSET,
-    BLOCKS,
     CALL_OPTIONS,
     CALL_STALE,
     FOREVER,
-    HASH_BYTES,
     NO_OFFSET,
     PAGE,
     STREAM_INFO,
@@ -31,7 +29,6 @@ from kimberlite._abi import (
 )
 from kimberlite._generated import (
     OPTION_DEFAULTS,
-    CorruptionError,
     DataClass,
     InvalidArgumentError,
     InvalidDataClassError,
@@ -382,24 +379,6 @@ def read(
     )
 
 
-def _decode_blocks(completion: Completion) -> bytes:
-    address, size, _, _ = BLOCKS.unpack(string_at(completion.result, BLOCKS.size))
-    return string_at(address, size) if size else b""
-
-
-def read_blocks(
-    client: int, stream_id: int, from_offset: int, max_events: int, call: bytes | None
-) -> Operation[bytes]:
-    u64(stream_id, "stream_id")
-    u64(from_offset, "from_offset")
-    return Operation(
-        lambda queue, tag, operation, detail: quick.kmb_submit_read_blocks(
-            client, queue, stream_id, from_offset, max_events, 0, call, tag, operation, detail
-        ),
-        _decode_blocks,
-    )
-
-
 class Reader:
     """A walk over a stream's pages; closed when it is gone."""
 
@@ -493,58 +472,31 @@ def popped(items: deque[T]) -> T | None:
 # Verification.
 
 
+def _decode_verification(completion: Completion) -> Verification:
+    raw = string_at(completion.result, VERIFICATION.size)
+    count, bad, position, valid, head = VERIFICATION.unpack(raw)
+    first_bad = None if bad == NO_OFFSET else Offset(bad)
+    return Verification(bool(valid), count, first_bad, head, Position(position))
+
+
 def verify(client: int, stream_id: int, call: bytes | None) -> Operation[Verification]:
     u64(stream_id, "stream_id")
-
-    def decode(completion: Completion) -> Verification:
-        raw = string_at(completion.result, VERIFICATION.size)
-        count, bad, position, valid, head = VERIFICATION.unpack(raw)
-        first_bad = None if bad == NO_OFFSET else Offset(bad)
-        return Verification(bool(valid), count, first_bad, head, Position(position))
-
     return Operation(
         lambda queue, tag, operation, detail: quick.kmb_submit_verify(
             client, queue, stream_id, call, tag, operation, detail
         ),
-        decode,
+        _decode_verification,
     )
 
 
-class ChainWalk:
-    """Walks a stream's chain over raw blocks, on this side of the connection."""
-
-    def __init__(self, tenant_id: int, info: StreamInfo) -> None:
-        name = info.name.encode()
-        self._head = ctypes.create_string_buffer(HASH_BYTES)
-        self._next = ctypes.c_uint64(0)
-        detail = ctypes.c_void_p()
-        code = quick.kmb_genesis_hash(
-            tenant_id, info.stream_id, name, len(name), info.data_class, self._head,
-            ctypes.byref(detail),
-        )  # fmt: skip
-        check(code, detail)
-
-    @property
-    def next_offset(self) -> int:
-        """The offset after the last event that fits."""
-        return self._next.value
-
-    def check(self, blocks: bytes) -> None:
-        """Moves on over blocks; CorruptionError names the offset that does not fit."""
-        detail = ctypes.c_void_p()
-        code = waiting.kmb_verify_blocks(
-            blocks, len(blocks), self._head, ctypes.byref(self._next), ctypes.byref(detail)
-        )
-        check(code, detail)
-
-    def corrupted(self, error: CorruptionError) -> Verification:
-        """What the walk found, where a block does not fit or cannot even be read."""
-        return self.verification(max(error.value, self.next_offset))
-
-    def verification(self, first_bad: int | None) -> Verification:
-        """What the walk found."""
-        bad = None if first_bad is None else Offset(first_bad)
-        return Verification(first_bad is None, self.next_offset, bad, self._head.raw, None)
+def verify_locally(client: int, stream_id: int, call: bytes | None) -> Operation[Verification]:
+    u64(stream_id, "stream_id")
+    return Operation(
+        lambda queue, tag, operation, detail: quick.kmb_submit_verify_locally(
+            client, queue, stream_id, call, tag, operation, detail
+        ),
+        _decode_verification,
+    )
 
 
 # Connecting and closing.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 from kimberlite import _operations as operations
 from kimberlite import _queries as queries
 from kimberlite._abi import CLOSE_TIMEOUT_MS, PAGE_EVENTS, READ_EVENTS
-from kimberlite._feeds import EventFeed, RowFeed, drained
-from kimberlite._generated import AtKind, ClosedError, CorruptionError, DataClass
+from kimberlite._feeds import EventFeed, Feeds, RowFeed, drained
+from kimberlite._generated import AtKind, ClosedError, DataClass
 from kimberlite._handles import Uncopied
 from kimberlite._loops import LoopQueue, loop_queue
 from kimberlite._native import quick
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 
 RowT = TypeVar("RowT")
+_Source = TypeVar("_Source", "AsyncSubscription", "AsyncCursor")
 
 _NOW = (int(AtKind.NOW), 0)
 
@@ -77,6 +78,7 @@ class AsyncClient(Uncopied):
         self._queue = queue
         self._handle = handle
         self._closed = False
+        self._feeds = Feeds()
         self.tenant_id = tenant_id
         """The tenant that this client works for."""
 
@@ -307,7 +309,7 @@ class AsyncClient(Uncopied):
                 stream_id,
                 from_offset,
                 call,
-                lambda handle: AsyncSubscription(self._run, handle),
+                lambda handle: self._opened(AsyncSubscription(self._run, handle)),
             )
         )
 
@@ -424,7 +426,12 @@ class AsyncClient(Uncopied):
         call = operations.call_options(timeout_ms)
         return await self._run(
             queries.query_cursor(
-                self._handle, sql, params, _NOW, call, lambda handle: AsyncCursor(self._run, handle)
+                self._handle,
+                sql,
+                params,
+                _NOW,
+                call,
+                lambda handle: self._opened(AsyncCursor(self._run, handle)),
             )
         )
 
@@ -438,22 +445,18 @@ class AsyncClient(Uncopied):
     async def verify_locally(
         self, stream_id: StreamId, *, timeout_ms: int | None = None
     ) -> Verification:
-        """Reads the whole stream and walks its hash chain in this process.
+        """Reads the stream up to the end that it has now and walks its hash chain in this process.
 
-        It trusts the server with nothing but the stream's name and class.
+        It trusts the server with nothing but the stream's name, class and head: events that are
+        withheld, and a chain that ends on another head, make it invalid. The deadline is for each
+        read.
         """
         call = operations.call_options(timeout_ms)
-        walk = operations.ChainWalk(
-            self.tenant_id, await self._run(operations.stream_info(self._handle, stream_id, call))
-        )
-        try:
-            while blocks := await self._run(
-                operations.read_blocks(self._handle, stream_id, walk.next_offset, PAGE_EVENTS, call)
-            ):
-                walk.check(blocks)
-        except CorruptionError as error:
-            return walk.corrupted(error)
-        return walk.verification(None)
+        return await self._run(operations.verify_locally(self._handle, stream_id, call))
+
+    def _opened(self, source: _Source) -> _Source:
+        self._feeds.add(source._feed)
+        return source
 
     # Closing.
 
@@ -473,6 +476,7 @@ class AsyncClient(Uncopied):
                 raise
             finally:
                 self._queue.release()
+                self._feeds.clear()
 
     async def __aenter__(self) -> Self:
         return self
@@ -534,6 +538,7 @@ class AsyncSubscription(Uncopied):
         if not self._closed:
             self._closed = True
             quick.kmb_subscription_close(self._handle, None)
+            self._feed.clear()
 
     async def __aenter__(self) -> Self:
         return self
@@ -583,6 +588,7 @@ class AsyncCursor(Uncopied):
         if not self._closed:
             self._closed = True
             quick.kmb_cursor_close(self._handle, None)
+            self._feed.clear()
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,8 +10,8 @@ from kimberlite import _operations as operations
 from kimberlite import _queries as queries
 from kimberlite._abi import CLOSE_TIMEOUT_MS, PAGE_EVENTS, READ_EVENTS
 from kimberlite._arrow import ArrowSource
-from kimberlite._feeds import EventFeed, RowFeed, drained
-from kimberlite._generated import AtKind, CorruptionError, DataClass, InvalidArgumentError
+from kimberlite._feeds import EventFeed, Feeds, RowFeed, drained
+from kimberlite._generated import AtKind, DataClass, InvalidArgumentError
 from kimberlite._handles import Uncopied
 from kimberlite._native import quick
 from kimberlite._queues import discard_client, run
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RowT = TypeVar("RowT")
+_Source = TypeVar("_Source", "Subscription", "Cursor")
 
 _NOW = (int(AtKind.NOW), 0)
 
@@ -90,6 +91,7 @@ class Client(Uncopied):
             raise TypeError("use Client.connect(addresses, tenant_id) to make a client")
         self._handle = handle
         self._closed = False
+        self._feeds = Feeds()
         self.tenant_id = tenant_id
         """The tenant that this client works for."""
 
@@ -310,7 +312,7 @@ class Client(Uncopied):
                 stream_id,
                 from_offset,
                 call,
-                lambda handle: Subscription(self, handle),
+                lambda handle: self._opened(Subscription(self, handle)),
             )
         )
 
@@ -423,7 +425,12 @@ class Client(Uncopied):
         call = operations.call_options(timeout_ms)
         return run(
             queries.query_cursor(
-                self._handle, sql, params, _NOW, call, lambda handle: Cursor(self, handle)
+                self._handle,
+                sql,
+                params,
+                _NOW,
+                call,
+                lambda handle: self._opened(Cursor(self, handle)),
             )
         )
 
@@ -435,22 +442,18 @@ class Client(Uncopied):
         return run(operations.verify(self._handle, stream_id, call))
 
     def verify_locally(self, stream_id: StreamId, *, timeout_ms: int | None = None) -> Verification:
-        """Reads the whole stream and walks its hash chain in this process.
+        """Reads the stream up to the end that it has now and walks its hash chain in this process.
 
-        It trusts the server with nothing but the stream's name and class.
+        It trusts the server with nothing but the stream's name, class and head: events that are
+        withheld, and a chain that ends on another head, make it invalid. The deadline is for each
+        read.
         """
         call = operations.call_options(timeout_ms)
-        walk = operations.ChainWalk(
-            self.tenant_id, run(operations.stream_info(self._handle, stream_id, call))
-        )
-        try:
-            while blocks := run(
-                operations.read_blocks(self._handle, stream_id, walk.next_offset, PAGE_EVENTS, call)
-            ):
-                walk.check(blocks)
-        except CorruptionError as error:
-            return walk.corrupted(error)
-        return walk.verification(None)
+        return run(operations.verify_locally(self._handle, stream_id, call))
+
+    def _opened(self, source: _Source) -> _Source:
+        self._feeds.add(source._feed)
+        return source
 
     # Closing.
 
@@ -468,6 +471,8 @@ class Client(Uncopied):
                 # An interrupt must not leave it open: nobody would close it any more.
                 discard_client(self._handle)
                 raise
+            finally:
+                self._feeds.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -526,6 +531,7 @@ class Subscription(Uncopied):
         if not self._closed:
             self._closed = True
             quick.kmb_subscription_close(self._handle, None)
+            self._feed.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -591,6 +597,7 @@ class Cursor(Uncopied, ArrowSource):
         if not self._closed:
             self._closed = True
             quick.kmb_cursor_close(self._handle, None)
+            self._feed.clear()
 
     def __enter__(self) -> Self:
         return self

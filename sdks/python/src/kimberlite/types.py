@@ -252,8 +252,8 @@ class Verification:
     """The first offset of the block that does not fit; None where all fit."""
     head: bytes
     """The chain's last hash that fits: 32 bytes."""
-    position: Position | None
-    """The position that the answer reflects; None where this client walked the chain itself."""
+    position: Position
+    """The position that the answer reflects."""
 
 
 @dataclasses.dataclass(frozen=True)
