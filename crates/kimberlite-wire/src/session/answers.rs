@@ -200,7 +200,8 @@ mod tests {
     #[test]
     fn streams() {
         let by_id = Request::StreamInfo(StreamInfoRequest { stream_id: 3, name: String::new() });
-        let by_name = Request::StreamInfo(StreamInfoRequest { stream_id: 0, name: "Visits".into() });
+        let by_name =
+            Request::StreamInfo(StreamInfoRequest { stream_id: 0, name: "Visits".into() });
         let info = |stream| Response::StreamInfo(StreamInfoResponse { stream, position: 1 });
         assert_eq!(check(&by_id, &info(stream(3)), false), Ok(()));
         assert_eq!(check(&by_name, &info(stream(3)), false), Ok(()));

@@ -61,6 +61,7 @@ fn wire() {
         ("rows::RowBatchBuilder::push_value", "takes every value"),
         ("session::CallId", "names a call; the session judges it"),
         ("session::ConnectionId", "names a connection; the session judges it"),
+        ("session::first_block_bytes", "takes every payload; 0 where it is no block"),
     ]);
 }
 
