@@ -47,8 +47,9 @@ impl FrameHeader {
         if bytes[0..4] != FRAME_MAGIC {
             return Err(Error::protocol("a frame does not start with the magic KMB 1"));
         }
-        let kind = FrameKind::from_number(bytes[4])
-            .ok_or_else(|| Error::protocol(format!("a frame's kind is {}; it must be from 1 to 6", bytes[4])))?;
+        let kind = FrameKind::from_number(bytes[4]).ok_or_else(|| {
+            Error::protocol(format!("a frame's kind is {}; it must be from 1 to 6", bytes[4]))
+        })?;
         let u32_at = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
@@ -176,7 +177,11 @@ impl FrameDecoder {
     fn frame_len(&self, header: &FrameHeader) -> Result<usize, Error> {
         let len = u64::from(header.body_len) + u64::from(header.payload_len);
         if len > self.max_frame_bytes as u64 {
-            return Err(Error::limit("a frame's length in bytes", len, self.max_frame_bytes as u64));
+            return Err(Error::limit(
+                "a frame's length in bytes",
+                len,
+                self.max_frame_bytes as u64,
+            ));
         }
         Ok(FRAME_HEADER_BYTES + len as usize)
     }

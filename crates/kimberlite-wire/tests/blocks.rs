@@ -49,7 +49,10 @@ fn round_trip() {
     let (block, consumed) = BlockView::parse(&bytes).unwrap().unwrap();
     assert_eq!(consumed, block.header.block_len());
     assert_eq!(block.events().collect::<Vec<_>>(), [&b"a"[..], b"bc"]);
-    assert_eq!((block.event(1), block.data(), block.end_offset()), (Some(&b"bc"[..]), &b"abc"[..], 2));
+    assert_eq!(
+        (block.event(1), block.data(), block.end_offset()),
+        (Some(&b"bc"[..]), &b"abc"[..], 2)
+    );
     assert_eq!(block.ends().collect::<Vec<_>>(), [1, 3]);
     assert_eq!(BlockHeader::decode(&block.header.encode()), Ok(block.header));
     let verifier = verify(&bytes).unwrap();
