@@ -31,7 +31,8 @@ pub fn run_all(
     }
     run(&mut build)?;
     let built = target(root).join("release");
-    let folder = folder.unwrap_or_else(|| target(root).join("bench"));
+    // It is emptied, so it is always one of our own.
+    let folder = folder.map_or_else(|| target(root).join("bench"), |f| f.join("kimberlite-bench"));
     // Old databases would make the servers start with what earlier runs left.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;

@@ -70,7 +70,7 @@ enum Command {
         /// Puts the table into docs/BENCHMARKS.md.
         #[arg(long)]
         write: bool,
-        /// The folder to measure in; its disk is what counts.
+        /// Where to make a folder to measure in; the disk is what counts.
         #[arg(long)]
         folder: Option<PathBuf>,
         /// Measures PostgreSQL, NATS JetStream, etcd and SQLite beside it, round by round.
@@ -88,9 +88,9 @@ enum Command {
     Scenarios {
         /// The JSON file to write.
         out: PathBuf,
-        /// The scenarios.
-        #[arg(long, default_value = scenario::FILE)]
-        file: PathBuf,
+        /// The scenarios; test-fixtures/scenarios.yaml where none are named.
+        #[arg(long)]
+        file: Option<PathBuf>,
         /// Writes the mutants instead.
         #[arg(long)]
         mutate: bool,
@@ -115,7 +115,9 @@ fn main() -> ExitCode {
         }
         Command::Prove { proof } => prove::run_proof(&root, &proof),
         Command::Docs => test::docs(&root),
-        Command::Scenarios { out, file, mutate } => scenario::render_to(&root, &file, &out, mutate),
+        Command::Scenarios { out, file, mutate } => {
+            scenario::render_to(&root, file.as_deref(), &out, mutate)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

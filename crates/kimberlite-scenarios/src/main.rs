@@ -15,10 +15,11 @@ fn main() -> ExitCode {
     };
     let file = std::fs::read_to_string(&path)
         .map_err(|e| e.to_string())
-        .and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string()));
+        .and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string()))
+        .and_then(|file| runner::run(&file));
     match file {
-        Ok(file) if runner::run(&file) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{}: {error}", path.to_string_lossy());
             ExitCode::from(2)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value as Json};
 
 use crate::steps::World;
-use crate::values::{as_integer, resolve, same, shown};
+use crate::values::{as_integer, only, resolve, same, shown};
 
 /// What happened at one door.
 #[derive(Default)]
@@ -16,10 +16,13 @@ struct Counts {
     failed: u64,
 }
 
-/// Runs every scenario of the file; false if one failed.
-pub fn run(file: &Json) -> bool {
+/// Runs every scenario of the file; false if one failed. An error where it is no such file.
+pub fn run(file: &Json) -> Result<bool, String> {
+    let top = file.as_object().ok_or("the file is no object")?;
+    only(top, &["scenarios"])?;
+    let entries = file["scenarios"].as_array().ok_or("scenarios is no list")?;
     let mut doors: BTreeMap<String, Counts> = BTreeMap::new();
-    for entry in file["scenarios"].as_array().into_iter().flatten() {
+    for entry in entries {
         let door = entry["door"].as_str().unwrap_or("unknown");
         let name = entry["name"].as_str().unwrap_or("unnamed");
         let counts = doors.entry(door.to_string()).or_default();
@@ -35,20 +38,25 @@ pub fn run(file: &Json) -> bool {
             c.executed, c.steps, c.checks, c.failed
         );
     }
-    !doors.is_empty() && doors.values().all(|c| c.failed == 0)
+    Ok(!doors.is_empty() && doors.values().all(|c| c.failed == 0))
 }
 
 fn run_one(entry: &Json, counts: &mut Counts) -> Result<(), String> {
     let mut world = World::default();
     let mut saved = HashMap::new();
+    let keys = entry.as_object().ok_or("it is no object")?;
+    only(keys, &["name", "door", "steps"])?;
     let mut result = Ok(());
-    for (i, step) in entry["steps"].as_array().into_iter().flatten().enumerate() {
-        let Some((operation, keys)) = step.as_object().and_then(|step| step.iter().next()) else {
-            return Err(format!("step {}: not an operation", i + 1));
-        };
+    for (i, step) in entry["steps"].as_array().ok_or("steps is no list")?.iter().enumerate() {
         counts.steps += 1;
-        result = run_step(&mut world, &mut saved, operation, keys, counts)
-            .map_err(|e| format!("step {} {operation}: {e}", i + 1));
+        let mut operations = step.as_object().into_iter().flatten();
+        result = match (operations.next(), operations.next()) {
+            (Some((operation, keys)), None) => {
+                run_step(&mut world, &mut saved, operation, keys, counts)
+                    .map_err(|e| format!("step {} {operation}: {e}", i + 1))
+            }
+            _ => Err(format!("step {}: it is not one operation", i + 1)),
+        };
         if result.is_err() {
             break;
         }
@@ -126,5 +134,42 @@ fn at_least(expected: &Json, actual: &Json) -> bool {
     match (as_integer(expected), as_integer(actual)) {
         (Some(expected), Some(actual)) => actual >= expected,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A key that the runner does not know fails it, at every level.
+    #[test]
+    fn refuses_unknown_keys() {
+        assert!(run(&json!({"scenarios": [], "more": 1})).is_err());
+        assert!(run(&json!({"scenario": []})).is_err());
+        let connect = json!({"connect": {"client": "main", "addresses": ["memory:"], "tenant": 1,
+            "token": "", "options": {}}});
+        let create = json!({"create_stream": {"name": "s", "data_class": "PHI"}});
+        let passes = |entry: Json| run(&json!({ "scenarios": [entry] }));
+        let entry = |step: Json| json!({"name": "a", "door": "embedded", "steps": [connect.clone(), create.clone(), step]});
+        let good = json!({"append": {"stream": "s", "events": [{"hex": "61", "times": 2}]}});
+        assert_eq!(passes(entry(good.clone())), Ok(true));
+        let mut more = entry(good);
+        more["setup"] = json!([]);
+        assert_eq!(passes(more), Ok(false));
+        for step in [
+            json!({"append": {"stream": "s", "events": [{"hex": "61"}]}, "read": {"stream": "s"}}),
+            json!({"append": {"stream": "s", "events": [{"hex": "61"}], "event": 1}}),
+            json!({"append": {"stream": "s", "events": [{"hex": "61", "time": 2}]}}),
+            json!({"query": {"sql": "SELECT ?", "params": [{"int": "1", "hex": "61"}]}}),
+            json!({"query": {"sql": "SELECT ?", "params": [{"float": 1.0, "x": 1}]}}),
+            json!({"verify": {"stream": "s", "expected_counts": 0}}),
+            json!({"verify": {"stream": "s", "save_heads": "h"}}),
+            json!({"verify": {"stream": "$id"}}),
+            json!({"create_stream": {"name": "t", "data_class": "NonPHi"}}),
+        ] {
+            assert_eq!(passes(entry(step.clone())), Ok(false), "{step}");
+        }
     }
 }

@@ -76,6 +76,7 @@ impl World {
     }
 
     fn operate(&mut self, operation: &str, a: &Arguments<'_>) -> Result<Json> {
+        a.check(operation)?;
         match operation {
             "connect" => self.connect(a),
             "close" => self.close_one(a),
@@ -307,7 +308,49 @@ impl World {
 /// A step's arguments.
 struct Arguments<'a>(&'a Json);
 
+/// The operations and the arguments that each takes beside those of all.
+const OPERATIONS: &[(&str, &[&str])] = &[
+    ("connect", &["tenant", "token", "addresses", "options"]),
+    ("close", &["subscription"]),
+    ("create_stream", &["name", "data_class"]),
+    ("append", &["stream", "events", "expected_offset"]),
+    ("open_producer", &[]),
+    ("append_with_key", &["stream", "events", "expected_offset", "producer_id", "sequence"]),
+    ("read", &["stream", "from_offset", "max_events", "max_bytes", "min_position"]),
+    ("read_all", &["stream", "from_offset", "page_events"]),
+    ("subscribe", &["stream", "from_offset", "subscription"]),
+    ("next", &["subscription", "wanted"]),
+    ("query", &["sql", "params", "at_position", "at_timestamp_ns", "min_position"]),
+    ("verify", &["stream"]),
+    ("list_streams", &[]),
+    ("stream_info", &["stream", "name"]),
+    ("create_tenant", &["tenant"]),
+    ("delete_tenant", &["tenant"]),
+    ("list_tenants", &[]),
+];
+
+/// The arguments that every operation takes.
+const COMMON: [&str; 2] = ["client", "timeout_ms"];
+
 impl<'a> Arguments<'a> {
+    /// Fails on an operation or an argument that nobody knows; what is expected and saved meets the
+    /// result's fields later.
+    fn check(&self, operation: &str) -> Result<()> {
+        let (_, known) = OPERATIONS
+            .iter()
+            .find(|(name, _)| *name == operation)
+            .ok_or_else(|| format!("there is no operation {operation}"))?;
+        let keys = self.0.as_object().ok_or_else(|| "the arguments are no map".to_string())?;
+        let unknown = keys.keys().map(String::as_str).find(|key| {
+            let expected = key.starts_with("expected_") && *key != "expected_offset";
+            !(expected || key.starts_with("save_") || known.contains(key) || COMMON.contains(key))
+        });
+        match unknown {
+            Some(key) => Err(format!("{operation} takes no {key}").into()),
+            None => Ok(()),
+        }
+    }
+
     fn text(&self, key: &str, default: &'a str) -> &'a str {
         self.0.get(key).and_then(Json::as_str).unwrap_or(default)
     }

@@ -3,10 +3,18 @@
 use std::collections::HashMap;
 
 use kimberlite_client::{Value, ValueRef};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 /// Integers beyond this stand as `{"int": "…"}`.
 const SAFE_INTEGER: i128 = 1 << 53;
+
+/// Fails on a key that nobody knows here.
+pub fn only(map: &Map<String, Json>, known: &[&str]) -> Result<(), String> {
+    match map.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(format!("there is no key {key:?} beside {}", known.join(", "))),
+        None => Ok(()),
+    }
+}
 
 /// An integer's form.
 pub fn integer(n: impl Into<i128>) -> Json {
@@ -21,7 +29,7 @@ pub fn integer(n: impl Into<i128>) -> Json {
 pub fn as_integer(value: &Json) -> Option<i128> {
     match value {
         Json::Number(n) => n.as_i64().map(i128::from),
-        Json::Object(map) => map.get("int")?.as_str()?.parse().ok(),
+        Json::Object(map) if map.len() == 1 => map.get("int")?.as_str()?.parse().ok(),
         _ => None,
     }
 }
@@ -40,6 +48,7 @@ pub fn hex(bytes: &[u8]) -> Json {
 /// The bytes that stand here.
 pub fn bytes(value: &Json) -> Result<Vec<u8>, String> {
     let digits = value["hex"].as_str().ok_or_else(|| format!("{value} is not bytes"))?;
+    value.as_object().map_or(Ok(()), |map| only(map, &["hex", "times"]))?;
     let mut one = Vec::with_capacity(digits.len() / 2);
     for i in (0..digits.len()).step_by(2) {
         let pair = digits.get(i..i + 2).unwrap_or_default();
@@ -84,10 +93,12 @@ pub fn parameter(value: &Json) -> Result<Value, String> {
         Json::Null => Ok(Value::Null),
         Json::Bool(b) => Ok(Value::Bool(*b)),
         Json::String(text) => Ok(Value::String(text.clone())),
-        _ => match value["float"].as_f64() {
-            Some(float) => Ok(Value::Float64(float)),
-            None => bytes(value).map(Value::Bytes),
-        },
+        Json::Object(map) if map.contains_key("float") => {
+            only(map, &["float"])?;
+            let float = value["float"].as_f64();
+            float.map(Value::Float64).ok_or_else(|| format!("{value} is no float"))
+        }
+        _ => bytes(value).map(Value::Bytes),
     }
 }
 
@@ -110,7 +121,7 @@ pub fn same(expected: &Json, actual: &Json) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         }
         (Json::Object(a), Json::Object(b)) if a.contains_key("float") => {
-            let float = |map: &serde_json::Map<String, Json>| map.get("float")?.as_f64();
+            let float = |map: &Map<String, Json>| map.get("float")?.as_f64();
             float(a).is_some() && float(a) == float(b)
         }
         _ => expected == actual,

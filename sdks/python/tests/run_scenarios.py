@@ -55,16 +55,35 @@ def cell(value: object) -> Json:
 def plain(value: Json) -> Any:
     """A JSON value as Python's own: numbers, bytes, texts."""
     if isinstance(value, dict):
-        if "int" in value:
+        form = sorted(value)
+        if form == ["int"]:
             return int(value["int"])
-        if "float" in value:
+        if form == ["float"]:
             return float(value["float"])
-        if "hex" in value:
+        if form in (["hex"], ["hex", "times"]):
             return bytes.fromhex(value["hex"]) * int(value.get("times", 1))
-        if "repeat" in value:
-            return value["repeat"] * int(value["times"])
-        raise ScenarioError(f"a value of an unknown form: {sorted(value)}")
+        raise ScenarioError(f"a value of an unknown form: {', '.join(form)}")
     return value
+
+
+def only(keys: Json, known: tuple[str, ...]) -> None:
+    """Fails on a key that nobody knows here."""
+    if not isinstance(keys, dict):
+        raise ScenarioError(f"it is no map of {', '.join(known)}")
+    for key in keys:
+        if key not in known:
+            raise ScenarioError(f"there is no key {key!r} beside {', '.join(known)}")
+
+
+class Named(dict[str, Any]):
+    """What a scenario made under names, or saved."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def __missing__(self, name: str) -> Any:
+        raise ScenarioError(f"{self.what} {name}")
 
 
 def same(expected: Json, actual: Json) -> bool:
@@ -97,10 +116,10 @@ class Runner:
     def __init__(self, client_class: Any, counts: Counter[str]) -> None:
         self.client_class = client_class
         self.counts = counts
-        self.clients: dict[str, Any] = {}
-        self.subscriptions: dict[str, Any] = {}
-        self.streams: dict[str, int] = {}
-        self.saved: dict[str, Json] = {}
+        self.clients = Named("there is no client")
+        self.subscriptions = Named("there is no subscription")
+        self.streams = Named("there is no stream")
+        self.saved = Named("nothing was saved as")
 
     def resolve(self, value: Json) -> Json:
         """A value with its references replaced."""
@@ -108,7 +127,10 @@ class Runner:
             return [self.resolve(item) for item in value]
         if isinstance(value, dict):
             return {key: self.resolve(item) for key, item in value.items()}
-        if isinstance(value, str) and (match := re.fullmatch(r"\$(\w+?)([+-]\d+)?", value)):
+        if isinstance(value, str) and value.startswith("$"):
+            match = re.fullmatch(r"\$(\w+)([+-]\d+)?", value)
+            if match is None:
+                raise ScenarioError(f"{value!r} is no reference")
             saved = self.saved[match[1]]
             return number(int(plain(saved)) + int(match[2])) if match[2] else saved
         return value
@@ -136,6 +158,8 @@ class Runner:
             self.counts["checks"] += 1
             self.compare(field, expected, result)
         for field, name in saves.items():
+            if field not in result:
+                raise ScenarioError(f"there is no {field} to save")
             self.saved[name] = result[field]
         if operation == "create_stream" and not failed:
             self.streams[arguments["name"]] = int(plain(result["stream_id"]))
@@ -161,9 +185,15 @@ class Runner:
         if method is None:
             raise ScenarioError(f"unknown operation {operation}")
         known = inspect.signature(method).parameters
-        unknown = [key for key in arguments if key not in known]
+        # The result of an operation that ignores one of these says nothing of it.
+        unknown = [key for key in arguments if key not in (*known, "client", "timeout_ms")]
         if unknown:
-            raise ScenarioError(f"unknown key {unknown[0]}")
+            raise ScenarioError(f"{operation} takes no {unknown[0]}")
+        required = [name for name, one in known.items() if one.default is one.empty]
+        missing = [name for name in required if name not in arguments]
+        if missing:
+            raise ScenarioError(f"{operation} needs {missing[0]}")
+        arguments = {key: value for key, value in arguments.items() if key in known}
         try:
             value: dict[str, Json] = await method(**arguments)
         except KimberliteError as error:
@@ -218,6 +248,8 @@ class Runner:
         client: str = "main",
         timeout_ms: int | None = None,
     ) -> dict[str, Json]:
+        if isinstance(data_class, str) and data_class not in _CLASSES:
+            raise ScenarioError(f"there is no data class {data_class}")
         kind = _CLASSES[data_class] if isinstance(data_class, str) else plain(data_class)
         stream_id = await self.of(
             self.clients[client].create_stream(plain(name), kind, timeout_ms=timeout_ms)
@@ -236,7 +268,7 @@ class Runner:
             await self.of(
                 self.clients[client].append_result(
                     self.stream(stream),
-                    self.data(events),
+                    list(map(plain, events)),
                     expected_offset=plain(expected_offset),
                     timeout_ms=timeout_ms,
                 )
@@ -258,22 +290,12 @@ class Runner:
                 self.clients[client].append_with_key(
                     AppendKey(plain(producer_id), plain(sequence)),
                     self.stream(stream),
-                    self.data(events),
+                    list(map(plain, events)),
                     expected_offset=plain(expected_offset),
                     timeout_ms=timeout_ms,
                 )
             )
         )
-
-    def data(self, events: list[Json]) -> list[bytes]:
-        out: list[bytes] = []
-        for event in events:
-            copies = int(event["copies"]) if isinstance(event, dict) and "copies" in event else 0
-            if copies:
-                out.extend([plain(event["of"])] * copies)
-            else:
-                out.append(plain(event))
-        return out
 
     def appended(self, result: Any) -> dict[str, Json]:
         return {
@@ -453,8 +475,12 @@ async def run_scenario(scenario: Json, client_class: Any, counts: Counter[str]) 
     counts["executed"] += 1
     place = "before the first step"
     try:
+        only(scenario, ("name", "door", "steps"))
         for index, step in enumerate(scenario["steps"], start=1):
             counts["steps"] += 1
+            place = f"step {index}"
+            if len(step) != 1:
+                raise ScenarioError("it is not one operation")
             ((operation, raw),) = step.items()
             place = f"step {index} {operation}"
             await runner.step(operation, raw)
@@ -470,7 +496,13 @@ async def run_scenario(scenario: Json, client_class: Any, counts: Counter[str]) 
 
 async def main(path: str, client_class: Any) -> int:
     with open(path, encoding="utf-8") as file:
-        scenarios = json.load(file)["scenarios"]
+        whole = json.load(file)
+    try:
+        only(whole, ("scenarios",))
+    except ScenarioError as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 2
+    scenarios = whole["scenarios"]
     doors: dict[str, Counter[str]] = {}
     for scenario in scenarios:
         counts = doors.setdefault(scenario["door"], Counter())
@@ -480,7 +512,7 @@ async def main(path: str, client_class: Any) -> int:
             f"scenarios {door}: {counts['executed']} executed, {counts['steps']} steps,"
             f" {counts['checks']} checks, {counts['failed']} failed"
         )
-    return 1 if any(counts["failed"] for counts in doors.values()) else 0
+    return 1 if not doors or any(counts["failed"] for counts in doors.values()) else 0
 
 
 if __name__ == "__main__":

@@ -161,6 +161,11 @@ scenarios:
             ("steps: [{close: {}}, {read: 5}]", "step 2"),
             ("steps: []", "at least one"),
             ("doors: [window]\n    steps: [{close: {}}]", "window"),
+            ("steps: [{read: {expected_count: 3, expected_count: 2}}]", "line 3"),
+            ("steps: [{close: {}, close: {}}]", "line 3"),
+            ("steps: [{close: {}}]\n    steps: [{close: {}}]", "duplicate field `steps`"),
+            ("steps: [{append: {events: [{hex: \"00\", hex: \"01\"}]}}]", "line 3"),
+            ("stepz: [{close: {}}]", "stepz"),
         ];
         for (text, wanted) in cases {
             let text = format!("scenarios:\n  - name: s\n    {text}\n");

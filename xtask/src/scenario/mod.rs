@@ -1,5 +1,6 @@
 //! The scenarios: reads, renders and mutates them, and runs every SDK's runner over them.
 
+mod check;
 pub mod file;
 pub mod language;
 mod mutate;
@@ -8,12 +9,16 @@ mod report;
 pub mod run;
 pub mod schema;
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
+use check::Names;
 use file::{Door, Scenario};
 use render::{Entry, ServerPlace};
+
+use crate::contract::Contract;
 
 /// Where the scenarios stand.
 pub const FILE: &str = "test-fixtures/scenarios.yaml";
@@ -25,8 +30,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn load(path: &Path, mutants: bool) -> Result<Plan, String> {
-        Ok(Plan { scenarios: file::load(path)?, mutants })
+    /// Reads a file and checks every scenario of it; the project's own file where none is given.
+    pub fn load(root: &Path, file: Option<&Path>, mutants: bool) -> Result<Plan, String> {
+        let path = file.map_or_else(|| root.join(FILE), PathBuf::from);
+        let scenarios = file::load(&path)?;
+        let names = Names::of(&Contract::load(root)?);
+        names.check(&scenarios).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Plan { scenarios, mutants })
     }
 
     /// Every scenario at every door that it names.
@@ -58,12 +68,21 @@ impl Plan {
             return entries.map(|entry| entry.render(server)).collect();
         }
         let mut mutants = Vec::new();
+        let mut misspelt = HashSet::new();
         for entry in entries {
-            let places = mutate::expectations(&entry.render(server)?);
-            for place in places {
+            let rendered = entry.render(server)?;
+            let own = |mutants: &Vec<Json>| {
                 let index = mutants.len() as u64;
-                let own = Entry { scenario: entry.scenario, door: entry.door, index };
-                mutants.extend(mutate::mutant(&own.render(server)?, &place));
+                Entry { scenario: entry.scenario, door: entry.door, index }.render(server)
+            };
+            for place in mutate::expectations(&rendered) {
+                mutants.extend(mutate::mutant(&own(&mutants)?, &place));
+            }
+            for place in mutate::keys(&rendered) {
+                // A runner looks at keys by their places, so that one mutant of each kind is enough.
+                if misspelt.insert(place.kind()) {
+                    mutants.extend(mutate::misspelt(&own(&mutants)?, &place));
+                }
             }
         }
         Ok(mutants)
@@ -71,8 +90,13 @@ impl Plan {
 }
 
 /// `cargo xtask scenarios OUT`: renders for a runner that is called by hand.
-pub fn render_to(root: &Path, path: &Path, out: &Path, mutants: bool) -> Result<(), String> {
-    let plan = Plan::load(&root.join(path), mutants)?;
+pub fn render_to(
+    root: &Path,
+    file: Option<&Path>,
+    out: &Path,
+    mutants: bool,
+) -> Result<(), String> {
+    let plan = Plan::load(root, file, mutants)?;
     let text = plan.json(None)?.to_string();
     std::fs::write(out, text).map_err(|e| format!("{}: {e}", out.display()))?;
     println!("wrote {} (embedded door only: no server was started)", out.display());

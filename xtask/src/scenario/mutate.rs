@@ -46,6 +46,69 @@ pub fn mutant(entry: &Json, place: &(usize, String)) -> Option<Json> {
     Some(copy)
 }
 
+/// A place where a key may be misspelt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Beside the entry's name, door and steps.
+    Entry,
+    /// Beside the operation of this step.
+    Step(usize),
+    /// Among the arguments of this step, of this operation.
+    Arguments(usize, String),
+    /// Inside a value of this step: the argument, the index in its list, the value's first key.
+    Value(usize, String, usize, String),
+}
+
+impl Place {
+    /// The same for places of which a runner treats one like the other.
+    pub fn kind(&self) -> String {
+        match self {
+            Place::Entry => "scenario".into(),
+            Place::Step(_) => "step".into(),
+            Place::Arguments(_, operation) => operation.clone(),
+            Place::Value(_, _, _, form) => format!("value {form}"),
+        }
+    }
+}
+
+/// The places of a rendered entry where a key could stand that nobody knows.
+pub fn keys(entry: &Json) -> Vec<Place> {
+    let mut places = vec![Place::Entry];
+    for (i, step) in entry["steps"].as_array().into_iter().flatten().enumerate() {
+        places.push(Place::Step(i));
+        for (operation, keys) in step.as_object().into_iter().flatten() {
+            places.push(Place::Arguments(i, operation.clone()));
+            for (key, value) in keys.as_object().into_iter().flatten() {
+                // What a step expects is compared as it stands, so that no runner looks into it.
+                let items = value.as_array().filter(|_| ["events", "params"].contains(&&**key));
+                for (at, item) in items.into_iter().flatten().enumerate() {
+                    let form = item.as_object().and_then(|form| form.keys().next());
+                    places.extend(form.map(|form| Place::Value(i, key.clone(), at, form.clone())));
+                }
+            }
+        }
+    }
+    places
+}
+
+/// A copy of the entry with a key there that nobody knows, named after the place.
+pub fn misspelt(entry: &Json, place: &Place) -> Option<Json> {
+    let mut copy = entry.clone();
+    let object = match place {
+        Place::Entry => &mut copy,
+        Place::Step(step) => &mut copy["steps"][*step],
+        Place::Arguments(step, operation) => &mut copy["steps"][*step][operation],
+        Place::Value(step, key, at, _) => {
+            let (_, keys) = copy["steps"][*step].as_object_mut()?.iter_mut().next()?;
+            &mut keys[key][*at]
+        }
+    };
+    object.as_object_mut()?.insert("zz_misspelt".into(), json!({}));
+    let name = entry["name"].as_str()?;
+    copy["name"] = json!(format!("{name}@misspelt.{}", place.kind().replace(' ', "_")));
+    Some(copy)
+}
+
 /// Another value of the same type; of a list, the last element is falsified.
 fn falsified(value: &Json) -> Json {
     match value {
@@ -77,6 +140,33 @@ fn falsified(value: &Json) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A key that nobody knows is put at every level, one at a time.
+    #[test]
+    fn misspells_at_every_level() {
+        let entry = json!({"name": "s", "door": "embedded", "steps": [
+            {"append": {"stream": "s", "events": [{"hex": "61"}, {"hex": "62", "times": 3}]}},
+            {"query": {"params": [1, {"float": 1.5}], "expected_values": [[{"float": 1.5}]]}}]});
+        let places = keys(&entry);
+        let kinds: Vec<String> = places.iter().map(Place::kind).collect();
+        assert_eq!(
+            kinds,
+            [
+                "scenario",
+                "step",
+                "append",
+                "value hex",
+                "value hex",
+                "step",
+                "query",
+                "value float"
+            ]
+        );
+        for place in &places {
+            let mutant = misspelt(&entry, place).unwrap().to_string();
+            assert_eq!(mutant.matches("zz_misspelt").count(), 1, "{mutant}");
+        }
+    }
 
     /// Each expectation yields one mutant that differs from the entry just there and in its name.
     #[test]

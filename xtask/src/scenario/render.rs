@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json, json};
-use serde_yaml_ng::Value as Yaml;
+use serde_yaml_ng::{Mapping, Value as Yaml};
 
 use super::file::{Door, Scenario, Step};
 use super::language::{Kind, Role};
@@ -169,6 +169,7 @@ impl Renderer<'_> {
                 out.push(self.value(inner, item)?);
                 continue;
             };
+            item.as_mapping().map_or(Ok(()), |map| only(map, &["copies", "of"]))?;
             let copies = copies.as_u64().filter(|n| *n <= 1_000_000);
             let copies = copies.ok_or("copies is a number up to 1000000")?;
             let of = item.as_mapping().and_then(|m| m.get("of")).ok_or("copies needs `of`")?;
@@ -216,17 +217,28 @@ fn repeated(value: &Yaml) -> Result<Option<(&str, usize)>, String> {
     let Some(map) = value.as_mapping().filter(|map| map.contains_key("repeat")) else {
         return Ok(None);
     };
+    only(map, &["repeat", "times"])?;
     let repeat = map.get("repeat").and_then(Yaml::as_str).ok_or("repeat needs a text")?;
     let times = map.get("times").and_then(Yaml::as_u64).filter(|n| *n <= 100_000_000);
     let times = times.ok_or("repeat needs `times`, a number up to 100000000")?;
     Ok(Some((repeat, usize::try_from(times).unwrap_or(0))))
 }
 
+/// Fails on a key that a value of this form does not have.
+fn only(map: &Mapping, known: &[&str]) -> Result<(), String> {
+    let mut names = map.keys().map(|key| key.as_str().unwrap_or("a key that is no text"));
+    match names.find(|name| !known.contains(name)) {
+        Some(name) => Err(format!("there is no key {name:?} beside {}", known.join(" and "))),
+        None => Ok(()),
+    }
+}
+
 fn data(value: &Yaml) -> Result<Json, String> {
     if let Some((repeat, times)) = repeated(value)? {
         return Ok(json!({ "hex": hex(repeat.as_bytes()), "times": times }));
     }
-    if let Some(digits) = value.as_mapping().and_then(|map| map.get("hex")) {
+    if let Some((map, digits)) = value.as_mapping().and_then(|map| Some((map, map.get("hex")?))) {
+        only(map, &["hex"])?;
         let digits = digits.as_str().ok_or("hex needs a text in quotes")?;
         let fits =
             digits.len() % 2 == 0 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -297,6 +309,9 @@ mod tests {
             ("{read: {stream: s, max_events: many}}", "read.max_events"),
             ("{connect: {tenant: 1}}", "client"),
             ("{connect: {client: c, tenant: 100}}", "0 to 99"),
+            ("{append: {stream: s, events: [{hex: \"00\", time: 2}]}}", "\"time\""),
+            ("{append: {stream: s, events: [{repeat: x, times: 2, of: 3}]}}", "\"of\""),
+            ("{append: {stream: s, events: [{copies: 2, of: x, times: 3}]}}", "\"times\""),
         ] {
             let error = rendered(steps).err().unwrap_or_default();
             assert!(error.contains(wanted), "{steps:?} gave {error:?}");

@@ -22,7 +22,8 @@ const RUNNER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What to run.
 pub struct Options {
-    pub file: PathBuf,
+    /// The project's own where there is none.
+    pub file: Option<PathBuf>,
     pub mutate: bool,
     /// Empty for all.
     pub sdks: Vec<Sdk>,
@@ -30,7 +31,7 @@ pub struct Options {
 
 /// Runs the scenarios, prints the table and fails on any failure or difference.
 pub fn run(root: &Path, options: &Options) -> Result<(), String> {
-    let plan = Plan::load(&root.join(&options.file), options.mutate)?;
+    let plan = Plan::load(root, options.file.as_deref(), options.mutate)?;
     let sdks = if options.sdks.is_empty() { Sdk::ALL.to_vec() } else { options.sdks.clone() };
     let server_program = sdk::build_server(root)?;
     let mut reports = Vec::new();

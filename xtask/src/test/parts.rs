@@ -1,6 +1,6 @@
 //! The parts of the tests, in the order in which they run: what is quick to fail comes first.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::ValueEnum;
 
@@ -125,7 +125,7 @@ fn clippy(root: &Path) -> Result<(), String> {
 }
 
 fn scenarios(root: &Path, options: &Options, mutate: bool) -> Result<(), String> {
-    let file = options.file.clone().unwrap_or_else(|| PathBuf::from(scenario::FILE));
+    let file = options.file.clone();
     let options = scenario::run::Options { file, mutate, sdks: options.sdks.clone() };
     scenario::run::run(root, &options)
 }

@@ -43,6 +43,20 @@ static const char *shown(const cJSON *value) {
   return text;
 }
 
+/* Fails on a key that is not among the known ones, which stand between spaces. */
+static int only(const cJSON *object, const char *known) {
+  const cJSON *item;
+  cJSON_ArrayForEach(item, object) {
+    char word[130];
+    snprintf(word, sizeof word, " %s ", item->string == NULL ? "" : item->string);
+    if (strstr(known, word) == NULL) {
+      fail("there is no key%sbeside%s", word, known);
+      return 0;
+    }
+  }
+  return 1;
+}
+
 static const Integer SAFE_INTEGER = (Integer)1 << 53;
 
 static cJSON *integer(Integer value) {
@@ -76,7 +90,7 @@ static int as_integer(const cJSON *value, Integer *out) {
     return (double)*out == value->valuedouble;
   }
   const cJSON *digits = cJSON_GetObjectItemCaseSensitive(value, "int");
-  return cJSON_IsString(digits) && parse_integer(digits->valuestring, out);
+  return cJSON_IsString(digits) && only(value, " int ") && parse_integer(digits->valuestring, out);
 }
 
 static cJSON *hex(const uint8_t *bytes, size_t len) {
@@ -105,6 +119,7 @@ static uint8_t *bytes_of(const cJSON *value, size_t *len) {
     fail("%s is not bytes", shown(value));
     return take(0, 1);
   }
+  if (!only(value, " hex times ")) return take(0, 1);
   size_t one = strlen(digits->valuestring) / 2;
   size_t count = cJSON_IsNumber(times) ? (size_t)times->valuedouble : 1;
   uint8_t *bytes = take(one * count, 1);

@@ -200,6 +200,7 @@ static KmbError op_create_stream(const cJSON *a, cJSON *result) {
     for (uint64_t i = 0; i < 3; i++) {
       if (strcmp(class->valuestring, classes[i]) == 0) data_class = i;
     }
+    if (data_class == 255) fail("there is no data class %s", class->valuestring);
   } else {
     data_class = number(a, "data_class", 255);
   }
@@ -349,6 +350,7 @@ static KmbQueryParam parameter(const cJSON *value, uint8_t **owned) {
     param.type = KMB_PARAM_STRING;
     param.value.str = value->valuestring;
   } else if (cJSON_IsNumber(real)) {
+    only(value, " float ");
     param.type = KMB_PARAM_FLOAT64;
     param.value.f64 = real->valuedouble;
   } else if (!cJSON_IsNull(value)) {
@@ -715,7 +717,12 @@ static void run_scenario(const cJSON *scenario) {
   saved = cJSON_CreateObject();
   failure[0] = 0;
   door->executed++;
+  if (!only(scenario, " name door steps ")) {
+    door->failed++;
+    printf("FAIL %s %s: %s\n", door->name, name, failure);
+  }
   cJSON_ArrayForEach(step, argument(scenario, "steps")) {
+    if (failure[0] != 0) break;
     index++;
     door->steps++;
     if (step->child == NULL || step->child->next != NULL) {
@@ -763,6 +770,10 @@ int main(int argc, char **argv) {
   uint64_t executed = 0, failed = 0;
   if (file == NULL) {
     fprintf(stderr, "usage: %s FILE.json, as `cargo xtask scenarios` writes it\n", argv[0]);
+    return 2;
+  }
+  if (!cJSON_IsArray(argument(file, "scenarios")) || !only(file, " scenarios ")) {
+    fprintf(stderr, "%s: %s\n", argv[1], failure[0] != 0 ? failure : "scenarios is no list");
     return 2;
   }
   cJSON_ArrayForEach(scenario, argument(file, "scenarios")) run_scenario(scenario);
