@@ -38,6 +38,9 @@ fi
 
 fill() { sed -e "s|@VERSION@|$version|" -e "s|@PRIVATE_LIBS@|$private_libs|" "$1"; }
 fill "$here/kimberlite-ffi.pc.in" >"$prefix/lib/pkgconfig/kimberlite-ffi.pc"
+if [ -f "$prefix/lib/libkimberlite_ffi.a" ]; then
+  fill "$here/kimberlite-ffi-static.pc.in" >"$prefix/lib/pkgconfig/kimberlite-ffi-static.pc"
+fi
 fill "$here/kimberlite-ffi-config-version.cmake.in" \
   >"$prefix/lib/cmake/kimberlite-ffi/kimberlite-ffi-config-version.cmake"
 cp "$here/kimberlite-ffi-config.cmake" "$prefix/lib/cmake/kimberlite-ffi/"

@@ -69,18 +69,12 @@ fn c_archive(root: &Path, built: &Path, folder: &Path) -> Result<PathBuf, String
     let staging = folder.join(&name);
     // What an earlier build left behind must not be packed again.
     let _ = std::fs::remove_dir_all(&staging);
-    let copy = |from: PathBuf, to: &str| {
-        let to = staging.join(to);
-        create(to.parent().unwrap_or(&staging))?;
-        std::fs::copy(&from, &to).map(|_| ()).map_err(|e| format!("{}: {e}", from.display()))
-    };
-    copy(root.join("crates/kimberlite-ffi/kimberlite-ffi.h"), "include/kimberlite-ffi.h")?;
-    copy(root.join("LICENSE"), "LICENSE")?;
-    copy(root.join("examples/c/quickstart.c"), "quickstart.c")?;
-    let optional = ["libkimberlite_ffi.a", "kimberlite_ffi.lib", "kimberlite_ffi.dll.lib"];
-    copy(built.join(sdk::library_name()), &format!("lib/{}", sdk::library_name()))?;
-    for library in optional.into_iter().filter(|library| built.join(library).exists()) {
-        copy(built.join(library), &format!("lib/{library}"))?;
+    create(&staging)?;
+    let mut install = command("sh", [root.join("packaging/c/install.sh")]);
+    quiet(install.arg(&staging).arg(built))?;
+    for (from, to) in [("LICENSE", "LICENSE"), ("examples/c/quickstart.c", "quickstart.c")] {
+        let from = root.join(from);
+        std::fs::copy(&from, staging.join(to)).map_err(|e| format!("{}: {e}", from.display()))?;
     }
     let archive = folder.join(format!("{name}.tar.gz"));
     run(command("tar", ["-czf"]).arg(&archive).arg("-C").arg(folder).arg(&name))?;
@@ -142,15 +136,18 @@ pub fn test(root: &Path) -> Result<(), String> {
         if path.extension().is_some_and(|e| e == "whl") {
             python::test_wheel(root, path, &folder)?;
         } else {
-            test_archive(path, &folder)?;
+            test_archive(root, path, &folder)?;
         }
     }
     Ok(())
 }
 
-fn test_archive(archive: &Path, folder: &Path) -> Result<(), String> {
+fn test_archive(root: &Path, archive: &Path, folder: &Path) -> Result<(), String> {
     run(command("tar", ["-xzf"]).arg(archive).arg("-C").arg(folder))?;
     let unpacked = folder.join(archive_name());
+    if cfg!(unix) {
+        run(command("sh", [root.join("packaging/c/test.sh")]).arg(&unpacked))?;
+    }
     let program = unpacked.join("quickstart");
     let mut compiler = command(sdk::cc(), ["-std=c11", "-D_POSIX_C_SOURCE=200809L"]);
     compiler

@@ -138,6 +138,9 @@ fn cut(program: &str, part: Option<&str>) -> Option<String> {
 }
 
 fn language(file: &str) -> &'static str {
+    if file.ends_with("CMakeLists.txt") {
+        return "cmake";
+    }
     match Path::new(file).extension().and_then(|e| e.to_str()).unwrap_or("") {
         "py" => "python",
         "rs" => "rust",
