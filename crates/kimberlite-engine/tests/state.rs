@@ -453,3 +453,40 @@ fn an_older_database_opens() {
         assert_eq!(names(&disk, "footer-0-").len(), 1);
     }
 }
+
+/// What a database had no time to index before it closed is known after the next start without
+/// reading it again, and indexed then.
+#[test]
+fn closing_before_footers_are_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open_it = || {
+        let options =
+            EngineOptions { segment_bytes: 1 << 16, ..EngineOptions::folder(folder.path()) };
+        open(options)
+    };
+    let mut before = None;
+    for round in 0..6u64 {
+        let engine = open_it();
+        let ours = writer(&engine);
+        let stream = ours.stream("s0");
+        if let Some(before) = &before {
+            assert_eq!(&everything(&engine).events, before, "round {round}");
+        }
+        for number in 0..60 {
+            ours.append(stream, &[&[number; 30_000]]).expect("done");
+        }
+        before = Some(everything(&engine).events);
+        engine.close();
+    }
+    let footers = || {
+        let names = std::fs::read_dir(folder.path()).expect("the folder").flatten();
+        names.filter(|e| e.file_name().to_string_lossy().starts_with("footer-0-")).count()
+    };
+    let engine = open_it();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while footers() < 170 {
+        assert!(std::time::Instant::now() < deadline, "{} footers", footers());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(before, Some(everything(&engine).events));
+}

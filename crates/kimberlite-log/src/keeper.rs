@@ -178,6 +178,10 @@ impl Keeper {
         breathe: Breathe<'_>,
     ) -> Result<bool, Error> {
         let upto = self.index.facts(segment).map_or(0, |facts| facts.last_index);
+        if upto <= work.last_state && work.machine.is_none() {
+            // A later state is written already.
+            return Ok(true);
+        }
         let applied = work.machine.get_or_insert_with(|| self.newest_machine(upto));
         for earlier in 1..segment {
             let last = self.index.facts(earlier).map_or(0, |facts| facts.last_index);
@@ -234,6 +238,7 @@ impl Keeper {
             sequence: facts.sequence,
             segment: segment + 1,
             position: SEGMENT_HEADER_BYTES,
+            covered: segment,
             sealed: self.index.all_facts(segment),
         };
         let written = self.write(&header, &body, breathe);

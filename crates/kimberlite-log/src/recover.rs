@@ -240,8 +240,9 @@ impl Recovery<'_> {
         let index = self.index(identity, from.as_ref());
         let last_state = from.as_ref().map_or(0, |from| from.header.index);
         let missing = self.missing_footers(index.covered());
-        let last = self.last_begun(&identity, index.covered() + 1)?;
-        let active = if last > index.covered() {
+        let sealed = index.shared.sealed();
+        let last = self.last_begun(&identity, sealed + 1)?;
+        let active = if last > sealed {
             let reading = Reading { recovery: self, index: &index, keeps: database.is_some() };
             reading.read(from.as_ref(), last, machine, &mut reached, &proofs)?
         } else {
@@ -287,7 +288,7 @@ impl Recovery<'_> {
         let merged = merged.map(|(level, number)| NodeId { level, number });
         let merged = merged.filter(|node| node.level <= crate::footer::MAX_LEVEL);
         let sealed = from.map(|from| from.header.sealed.clone()).unwrap_or_default();
-        let covered = sealed.len() as u64;
+        let covered = from.map_or(0, |from| from.header.covered);
         let cache_bytes = self.options.index_cache_bytes;
         let files = self.files.clone();
         let index = LogIndex::new(files, identity, sealed, merged.collect(), cache_bytes);
@@ -473,7 +474,7 @@ impl Reading<'_> {
         reached: &mut Reached,
         proofs: &[Proof],
     ) -> Result<(Active, SegmentEnd), Error> {
-        let first = self.index.covered() + 1;
+        let first = self.index.shared.sealed() + 1;
         for number in first..=last {
             let position = match from.filter(|_| number == first) {
                 Some(from) => from.header.position,
@@ -558,6 +559,7 @@ impl Reading<'_> {
             sequence: facts.sequence,
             segment: segment + 1,
             position: SEGMENT_HEADER_BYTES,
+            covered: segment,
             sealed: shared.all_facts(segment),
         };
         let bytes = header.encode(&machine.encode(segment + 1));

@@ -5,12 +5,13 @@
 //!   0 magic "KMBT" 4   4 crc 4 (CRC-32C of 8..header_len)   8 version 2   10 reserved 2
 //!  12 header_len 4    16 log_id 16    32 salt 4    36 body_crc 4    40 index 8
 //!  48 last_timestamp_ns 8    56 epoch 8    64 ordinal 8    72 segment 8    80 position 8
-//!  88 body_len 8      96 segments 8
-//! 104 per complete segment: first_index 8, last_index 8, last_timestamp_ns 8, end 8, epoch 8,
+//!  88 body_len 8      96 segments 8     104 covered 8
+//! 112 per complete segment: first_index 8, last_index 8, last_timestamp_ns 8, end 8, epoch 8,
 //!     ordinal 8
 //! header_len: the body, which is the database's own
 //! ```
-//! `segment` and `position` tell where the first frame after the state begins. A state is written
+//! `segment` and `position` tell where the first frame after the state begins, `covered` the last
+//! segment that had a footer: where blocks of later ones lie is part of the body. A state is written
 //! only once everything in it is durable in the log, so that it also proves what must be there.
 //!
 //! A state that cannot be read, of whatever kind, is passed over: the one before it or the log from
@@ -28,7 +29,7 @@ use crate::sequence::Sequence;
 
 const MAGIC: [u8; 4] = *b"KMBT";
 const VERSION: u16 = 1;
-const FIXED_BYTES: usize = 104;
+const FIXED_BYTES: usize = 112;
 /// A state that says it is longer is no good.
 const MOST_BYTES: u64 = 1 << 32;
 
@@ -59,6 +60,8 @@ pub(crate) struct StateHeader {
     /// Where the first frame after it begins.
     pub segment: u64,
     pub position: u64,
+    /// The last segment whose footer was written.
+    pub covered: u64,
     pub sealed: Vec<SegmentFacts>,
 }
 
@@ -88,6 +91,7 @@ impl StateHeader {
             self.position,
             body.len() as u64,
             self.sealed.len() as u64,
+            self.covered,
         ] {
             out.extend_from_slice(&word.to_le_bytes());
         }
@@ -123,10 +127,12 @@ impl StateHeader {
             sequence: Sequence { epoch: u64_at(fixed, 56), ordinal: u64_at(fixed, 64) },
             segment: u64_at(fixed, 72),
             position: u64_at(fixed, 80),
+            covered: u64_at(fixed, 104),
             sealed: table.chunks_exact(SegmentFacts::BYTES).map(SegmentFacts::decode).collect(),
         };
         // What follows the complete segments is the one to go on in.
-        (state.segment == sealed as u64 + 1).then_some((state, body))
+        let fits = state.segment == sealed as u64 + 1 && state.covered <= sealed as u64;
+        fits.then_some((state, body))
     }
 }
 
@@ -156,6 +162,7 @@ mod tests {
             sequence,
             segment: 2,
             position: 640,
+            covered: 1,
             sealed: vec![facts],
         };
         let bytes = state.encode(b"the body");

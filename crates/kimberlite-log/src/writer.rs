@@ -141,7 +141,7 @@ impl LogWriter {
         self.prove()?;
         if let (Some(keeper), Some(machine)) = (&self.keeper, machine) {
             let header = self.last_state();
-            let body = machine.encode(header.segment);
+            let body = machine.encode(header.covered + 1);
             if let Err(error) = keeper.write_last(&header, &body) {
                 tracing::warn!(%error, "the next start reads more of the log than it had to");
             }
@@ -164,6 +164,7 @@ impl LogWriter {
             sequence: self.sequence,
             segment,
             position,
+            covered: self.index.covered(),
             sealed: self.index.shared.all_facts(segment - 1),
         }
     }

@@ -106,7 +106,7 @@ fn a_start_reads_only_what_comes_after_the_state() {
 /// Four thousand segments make footers of three levels above those of the segments, and every block
 /// is found through them by offset, position and time.
 #[test]
-#[ignore = "takes a minute or two"]
+#[ignore = "takes minutes"]
 fn three_levels_are_joined() {
     let disk = FaultyDisk::new(1);
     let (mut writer, reader, _) = open(&disk, 0);
