@@ -13,6 +13,7 @@ mod header;
 mod proofs;
 mod python;
 mod python_abi;
+mod python_stub;
 mod regions;
 mod rust;
 mod sdk_page;
@@ -33,12 +34,13 @@ pub struct Output {
 /// What writes one file: its path, and its text from the contract.
 type Emitter = (&'static str, fn(&Contract) -> Result<String, String>);
 
-const EMITTERS: [Emitter; 6] = [
+const EMITTERS: [Emitter; 7] = [
     ("crates/kimberlite-wire/src/generated.rs", |c| rustfmt(&rust::emit(c))),
     ("crates/kimberlite-ffi/src/generated.rs", |c| rustfmt(&ffi::emit(c))),
     ("crates/kimberlite-ffi/tests/c/layouts.h", c_layouts::emit),
     ("sdks/python/src/kimberlite/_generated.py", |c| Ok(python::emit(c))),
     ("sdks/python/src/kimberlite/_abi.py", python_abi::emit),
+    ("sdks/python/src/kimberlite/_native.pyi", python_stub::emit),
     ("test-fixtures/scenarios.schema.json", |c| Ok(scenario::schema::emit(c))),
 ];
 
