@@ -452,7 +452,7 @@ class Client(Uncopied):
         return run(operations.verify_locally(self._handle, stream_id, call))
 
     def _opened(self, source: _Source) -> _Source:
-        self._feeds.add(source._feed)
+        self._feeds.add(source._feed)  # pyright: ignore[reportPrivateUsage] -- of this module
         return source
 
     # Closing.
