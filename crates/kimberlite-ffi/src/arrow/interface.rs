@@ -1,5 +1,5 @@
 //! The structs of Arrow's C data and C stream interfaces, and how ours are filled in and released.
-//! Their layout is Arrow's promise: https://arrow.apache.org/docs/format/CDataInterface.html.
+//! Their layout is Arrow's promise: <https://arrow.apache.org/docs/format/CDataInterface.html>.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
