@@ -216,7 +216,7 @@ impl Scanner<'_> {
     }
 
     fn check_seal(&self, seal: &Seal, segment: u64, position: u64) -> Result<(), Error> {
-        if seal.segment == segment && seal.last_index + 1 == self.next_index {
+        if seal.segment == segment && seal.last_index.checked_add(1) == Some(self.next_index) {
             return Ok(());
         }
         let why = format!(

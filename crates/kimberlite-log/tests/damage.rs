@@ -295,3 +295,19 @@ fn readers_say_what_is_wrong() -> Result<(), Error> {
     assert_eq!(code(1, 0), Err(ErrorCode::Storage));
     Ok(())
 }
+
+/// A seal whose checksum fits although its last index is the largest number of all is refused like
+/// any other that does not belong. The fuzz target `log` found that it was counted up from.
+#[test]
+fn a_forged_seal_is_refused() -> Result<(), Error> {
+    let groups: Vec<_> = (1..4).map(|ordinal| vec![append(ordinal, 3000)]).collect();
+    let (disk, _) = written(&groups, false)?;
+    let mut bytes = disk.content(FIRST).unwrap_or_default();
+    let seal = bytes.windows(4).position(|window| window == b"KMBZ").expect("it is sealed");
+    bytes[seal + 24..seal + 32].fill(0xff);
+    let crc = crc32c::crc32c(&bytes[seal + 8..seal + 64]);
+    bytes[seal + 4..seal + 8].copy_from_slice(&crc.to_le_bytes());
+    disk.set_content(FIRST, &bytes);
+    assert_corrupt(&disk, 1, None, "a forged seal");
+    Ok(())
+}

@@ -301,6 +301,7 @@ mod tests {
             ("query = { rows = 99999999999999999999 }", "query.rows is 99999999999999999999;"),
             ("[limits]\nmax_connection = 1", "unknown field `max_connection`"),
             ("[[token]]\nname = \"a\"\nrole = \"boss\"\ntenants = [1]", "reader, writer or admin"),
+            ("[[token]]\nname = \"a\"\nrole = \"hush\"\ntenants = [1]", "reader, writer or admin"),
             ("token = \"hush\"", "line 1, key token"),
             ("[[token]]\nname = \"a\"\ntoken = \"hush\"", "unknown field `token`"),
             ("[[token]]\nname = \"a\"\nrole = \"admin\"\ntenants = [1]\nhash = \"hush\"", "sha256"),

@@ -328,6 +328,8 @@ mod role_name {
 
     pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Role, D::Error> {
         let text = String::deserialize(d)?;
-        super::parse_role(&text).map_err(|e| serde::de::Error::custom(e.detail))
+        // The text is not repeated: somebody may have put the token there.
+        let unknown = "the role is unknown; use reader, writer or admin";
+        super::parse_role(&text).map_err(|_| serde::de::Error::custom(unknown))
     }
 }

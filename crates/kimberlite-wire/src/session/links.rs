@@ -35,9 +35,11 @@ impl Session {
         if self.closed || !self.wanted {
             return;
         }
-        if let Some(address) = self.address_to_dial(now_ms) {
+        // A pool may lack more than one connection; each dial changes what is due next.
+        while let Some(address) = self.address_to_dial(now_ms) {
             self.start_dial(address, now_ms);
-        } else if self.book.len() == 0 && now_ms >= self.book.not_before_ms {
+        }
+        if self.book.len() == 0 && now_ms >= self.book.not_before_ms {
             self.round_failed(now_ms);
         }
     }

@@ -400,3 +400,29 @@ fn more_than_was_granted() {
         }
     }
 }
+
+/// Shows that a busy connection makes the pool grow to its size at once, and that a tick leaves
+/// nothing due. The fuzz target `session` found a tick that dialled one connection of two.
+#[test]
+fn a_pool_grows_at_once() {
+    let mut world = World::new(4, 1, Faults::default());
+    let options = ClientOptions { pool_connections: 4, ..ClientOptions::default() };
+    let config = SessionConfig {
+        addresses: vec!["server0:5432".to_string()],
+        tenant_id: 1,
+        auth_token: "secret".to_string(),
+        client_version: "0.1.0".to_string(),
+        options,
+        seed: 4,
+    };
+    world.session = Session::new(config, world.now_ms);
+    world.connect(1_000);
+    world.run();
+    for _ in 0..9 {
+        world.start(read(10, CallKind::Collect, world.now_ms + 1_000));
+    }
+    world.session.tick(world.now_ms);
+    assert!(world.session.next_wake_ms().is_none_or(|at_ms| at_ms > world.now_ms));
+    world.run();
+    assert_eq!(world.dials, 4);
+}
