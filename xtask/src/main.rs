@@ -5,6 +5,7 @@ mod c_tests;
 mod c_types;
 mod codegen;
 mod contract;
+mod fuzz;
 mod package;
 mod process;
 mod prove;
@@ -82,6 +83,8 @@ enum Command {
         #[command(subcommand)]
         proof: prove::Proof,
     },
+    /// Feeds decoders, state machines and doors with what nobody would write; needs nightly.
+    Fuzz(fuzz::Options),
     /// Builds the reference of the Rust crates.
     Docs,
     /// Renders scenarios for a runner that is called by hand; the embedded door only.
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
             bench::run_all(&root, rounds, write, folder, peers)
         }
         Command::Prove { proof } => prove::run_proof(&root, &proof),
+        Command::Fuzz(options) => fuzz::run_all(&root, &options),
         Command::Docs => test::docs(&root),
         Command::Scenarios { out, file, mutate } => {
             scenario::render_to(&root, file.as_deref(), &out, mutate)

@@ -35,6 +35,8 @@ pub enum Part {
     Mutants,
     /// Kills, cuts and pauses of a real server under load; histories of its clients, judged.
     Prove,
+    /// The fuzz targets: their seeds on stable Rust, then each for a minute.
+    Fuzz,
     /// The packages, installed in a clean place.
     Package,
     /// The quickstart, as a newcomer runs it.
@@ -42,7 +44,7 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Part; 14] = [
+    pub const ALL: [Part; 15] = [
         Part::Fmt,
         Part::Deny,
         Part::Clippy,
@@ -55,6 +57,7 @@ impl Part {
         Part::Scenarios,
         Part::Mutants,
         Part::Prove,
+        Part::Fuzz,
         Part::Package,
         Part::Quickstart,
     ];
@@ -103,6 +106,7 @@ impl Part {
             Part::Scenarios => scenarios(root, options, options.mutate),
             Part::Mutants => scenarios(root, options, true),
             Part::Prove => crate::prove::test(root),
+            Part::Fuzz => crate::fuzz::test(root),
             Part::Package => crate::package::test(root),
             Part::Quickstart => crate::quickstart::run_programs(root),
         }

@@ -35,6 +35,12 @@ const NEEDS: &[Need] = &[
         present: || header("stdio.h"),
     },
     Need {
+        what: "a C++ compiler, for the fuzzer",
+        package: "g++",
+        parts: &[Part::Fuzz],
+        present: || exists("c++") || exists("g++") || exists("clang++"),
+    },
+    Need {
         what: "nm and objdump",
         package: "binutils",
         parts: &[Part::Codegen, Part::Package],
