@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use crate::process::{cargo, command, exists, quiet, run};
+use crate::tools;
 use stats::Stats;
 
 /// The version of cargo-fuzz that is installed where none is there.
@@ -137,26 +138,11 @@ fn host() -> Result<String, String> {
     host.map(str::to_string).ok_or_else(|| "rustc -vV does not name its host".to_string())
 }
 
-/// cargo-fuzz of the pinned version, installed below the target folder where it is not there.
-fn tool(root: &Path) -> Result<PathBuf, String> {
-    let folder = crate::process::target(root).join("tools");
-    let program = folder.join("bin/cargo-fuzz");
-    let version = quiet(&mut command(&program, ["fuzz", "--version"])).unwrap_or_default();
-    if version.trim().ends_with(CARGO_FUZZ) {
-        return Ok(program);
-    }
-    println!("installing cargo-fuzz {CARGO_FUZZ}");
-    let mut install = cargo(root, ["install", "cargo-fuzz", "--locked", "--force", "--quiet"]);
-    install.args(["--version", CARGO_FUZZ, "--root"]).arg(&folder);
-    run(&mut install)?;
-    Ok(program)
-}
-
 impl Fuzzer {
     /// Builds every target, or says what is missing.
     fn build(root: &Path, planted: bool) -> Result<Fuzzer, String> {
         let host = host()?;
-        let tool = tool(root)?;
+        let tool = tools::installed(root, "cargo-fuzz", CARGO_FUZZ, &[])?;
         let folder = root.join("fuzz");
         let own = || folder.join("target");
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from);

@@ -15,6 +15,7 @@ mod scenario;
 mod sdk;
 mod server;
 mod test;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
