@@ -1,4 +1,4 @@
-//! Dependencies: cargo-deny finds their licences, sources and bans to be those that deny.toml allows.
+//! Dependencies: cargo-deny finds licences, sources and bans to be as deny.toml wants them.
 //!
 //! Advisories are left to the hosted workflow: they need a database from the network, and would make
 //! a test fail that passed before.
