@@ -62,7 +62,8 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that comes after this call, whatever came before.
+    /// Waits for a signal that comes after this call, even before the future is first polled,
+    /// whatever came before.
     pub(crate) fn next(&self) -> impl Future<Output = Signal> + use<> {
         let mut come = self.come.clone();
         come.mark_unchanged();

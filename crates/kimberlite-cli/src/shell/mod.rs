@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::commands::query::{Args, Style, statement_rows};
 use crate::connect::{Database, stream};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, Signal};
 use crate::output::Output;
 use crate::rows::RowFormat;
 use crate::signals::{Mode, Signals};
@@ -77,6 +77,9 @@ impl Shell {
         out.flush()?;
         signals.set_mode(Mode::Shell);
         loop {
+            // Ctrl-C is a key while the editor waits and a signal once it gives the terminal back:
+            // listening starts before, so that none of the time between a line and its work is deaf.
+            let stopped = signals.next();
             // While the editor waits, this thread waits with it: nothing else is to be done here.
             let line = match lines.readline(PROMPT) {
                 Ok(line) => line,
@@ -88,7 +91,7 @@ impl Shell {
                 continue;
             }
             history.add(&mut lines, &line);
-            match self.line(&line, &mut out, signals).await {
+            match self.line(&line, &mut out, stopped).await {
                 Ok(Step::Next) => {}
                 Ok(Step::End) => break,
                 Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
@@ -115,12 +118,17 @@ impl Shell {
         Ok(lines)
     }
 
-    async fn line(&mut self, line: &str, out: &mut Output, signals: &Signals) -> Outcome<Step> {
+    /// Runs a line until its work is done or `stopped` comes.
+    async fn line(
+        &mut self,
+        line: &str,
+        out: &mut Output,
+        stopped: impl Future<Output = Signal>,
+    ) -> Outcome<Step> {
         let words: Vec<&str> = line.trim().trim_end_matches(';').split_whitespace().collect();
         if matches!(words.as_slice(), [".quit" | ".exit" | "quit" | "exit" | "\\q"]) {
             return Ok(Step::End);
         }
-        let stopped = signals.next();
         let work = async {
             if line.trim_start().starts_with('.') {
                 self.command(&words, out).await
