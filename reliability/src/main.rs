@@ -3,6 +3,7 @@
 
 mod history;
 mod ledger;
+mod memory;
 mod proxy;
 mod random;
 mod server;

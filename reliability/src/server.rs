@@ -85,9 +85,14 @@ impl Server {
         }
     }
 
-    /// Its resident memory in KiB.
-    pub fn resident_kib(&self) -> u64 {
-        resident_kib(self.child.id())
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What `memory_of` tells of it.
+    pub fn memory(&self, what: &str) -> u64 {
+        memory_of(self.child.id(), what)
     }
 
     fn log(&self) -> String {
@@ -103,10 +108,11 @@ impl Drop for Server {
     }
 }
 
-/// The resident memory of a process in KiB; 0 where it is gone.
-pub fn resident_kib(process: u32) -> u64 {
+/// A figure of a process's memory in KiB, by its name in /proc/PROCESS/status: `VmRSS` is what is
+/// resident, `VmHWM` the most that was; 0 where the process is gone.
+pub fn memory_of(process: u32, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 

@@ -11,9 +11,10 @@ use kimberlite_client::{
 };
 
 use crate::ledger::{Ledger, Told};
+use crate::memory::{Memory, Sample};
 use crate::proxy::Proxy;
 use crate::random::Random;
-use crate::server::{Server, Signal, TOKEN, resident_kib};
+use crate::server::{Server, Signal, TOKEN, memory_of};
 use crate::workers::{self, Shared, WORKERS};
 
 /// What happens to the server or the network in a round.
@@ -56,7 +57,7 @@ pub fn run(storm: &Storm) -> Result<String, String> {
     let start = Instant::now();
     let mut random = Random::new(storm.seed);
     let mut world = World::new(&storm.program, &storm.folder)?;
-    let mut memory = Vec::new();
+    let mut memory = Memory::default();
     let mut round = 0;
     while storm.rounds.is_none_or(|rounds| round < rounds) && start.elapsed() < storm.duration {
         round += 1;
@@ -64,18 +65,24 @@ pub fn run(storm: &Storm) -> Result<String, String> {
         world
             .round(round, fault, storm.load_ms, &mut random)
             .map_err(|e| format!("round {round} of seed {}, {fault:?}: {e}", storm.seed))?;
-        memory.push((world.server.resident_kib(), resident_kib(std::process::id())));
+        memory.note(Sample {
+            at: start.elapsed(),
+            server: world.server.memory("VmRSS"),
+            server_peak: world.server.memory("VmHWM").max(world.peak_before),
+            clients: memory_of(std::process::id(), "VmRSS"),
+        });
         if round % 10 == 0 {
             let t = world.shared.ledger.totals();
-            println!("round {round}: {} appends, {} events, nothing lost", t.appends, t.events);
+            let told = format!("{} appends, {} events, nothing lost", t.appends, t.events);
+            println!("round {round}: {told}; {}", memory.now());
         }
     }
     world.check_whole()?;
+    memory.judge().map_err(|e| format!("{e}; {}", memory.told()))?;
     let totals = world.shared.ledger.totals();
     Ok(format!(
         "{round} rounds of {:?} in {} s, seed {}: {} appends of {} events acknowledged, {} refused, {} \
-         of unknown outcome settled ({} had been done); 0 lost, 0 doubled, every chain proven; \
-         resident MiB {}",
+         of unknown outcome settled ({} had been done); 0 lost, 0 doubled, every chain proven; {}",
         storm.faults,
         start.elapsed().as_secs(),
         storm.seed,
@@ -84,26 +91,8 @@ pub fn run(storm: &Storm) -> Result<String, String> {
         totals.refused,
         totals.settled,
         totals.settled_done,
-        told_memory(&memory),
+        memory.told(),
     ))
-}
-
-/// Medians of the first and the last quarter of the rounds.
-fn told_memory(memory: &[(u64, u64)]) -> String {
-    let quarter = (memory.len() / 4).max(1).min(memory.len());
-    let median = |part: &[(u64, u64)], of: fn(&(u64, u64)) -> u64| {
-        let mut sorted: Vec<u64> = part.iter().map(of).collect();
-        sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied().unwrap_or(0) / 1024
-    };
-    let (first, last) = (&memory[..quarter], &memory[memory.len() - quarter..]);
-    format!(
-        "server {} then {}, clients {} then {}",
-        median(first, |m| m.0),
-        median(last, |m| m.0),
-        median(first, |m| m.1),
-        median(last, |m| m.1)
-    )
 }
 
 /// A server, the network before it, and its clients.
@@ -112,6 +101,8 @@ struct World {
     proxy: Proxy,
     clients: Vec<Client>,
     shared: Shared,
+    /// The most that the server held before the last fault, in KiB.
+    peak_before: u64,
     /// Counts as of positions, as they were told: (position, stream's place, count).
     past: Vec<(u64, usize, i64)>,
 }
@@ -145,7 +136,7 @@ impl World {
             next_id: AtomicU64::new(1),
             failures: Default::default(),
         };
-        Ok(World { server, proxy, clients, shared, past: Vec::new() })
+        Ok(World { server, proxy, clients, shared, peak_before: 0, past: Vec::new() })
     }
 
     fn round(
@@ -168,6 +159,7 @@ impl World {
             let stream_maker = random.pick(clients).clone();
             threads.spawn(move || make_streams(shared, &stream_maker, round));
             sleep_ms(random.between(20, load_ms));
+            self.peak_before = server.memory("VmHWM");
             let struck = strike(server, proxy, fault, random);
             sleep_ms(random.between(20, load_ms / 2 + 20));
             shared.stop.store(true, Ordering::SeqCst);
@@ -289,7 +281,8 @@ impl World {
     /// At the end the server walks every chain whole, and comes to the heads that were proven.
     fn check_whole(&self) -> Result<(), String> {
         for stream in &self.shared.streams {
-            let found = self.client()?.verify(*stream, &patient()).map_err(shown)?;
+            let long = CallOptions::timeout_ms(600_000);
+            let found = self.client()?.verify(*stream, &long).map_err(shown)?;
             let proven = self.shared.ledger.proven(*stream);
             if !found.valid || proven.is_some_and(|p| p.head != found.head) {
                 return Err(format!("{stream:?}: {found:?}, but proven was {proven:?}"));
@@ -299,14 +292,18 @@ impl World {
     }
 }
 
-/// New streams are made all the time, and each is there afterwards under its id.
+/// After as many rounds the names of streams come again, and mean the streams that are there: what a
+/// server holds for each of its streams would otherwise grow as long as a storm lasts.
+const ROUNDS_OF_NAMES: u64 = 30;
+
+/// Streams are made all the time, and each is there afterwards under its id.
 fn make_streams(shared: &Shared, client: &Client, round: u64) {
     let mut made = Vec::new();
     for at in 0.. {
         if shared.stopped() {
             break;
         }
-        let name = format!("round_{round}_{at}");
+        let name = format!("round_{}_{at}", round % ROUNDS_OF_NAMES);
         match workers::create(client, &name, DataClass::Deidentified) {
             Ok(stream) => made.push((name, stream)),
             Err(error) if error.is_retryable() || error.code == ErrorCode::Timeout => {}
