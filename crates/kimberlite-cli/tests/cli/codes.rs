@@ -90,6 +90,33 @@ fn not_verified() {
     assert_eq!(home.ok(&["read", "u", "--format", "lines"]), "first\nsecond\n");
 }
 
+/// 7: a byte that changed on the disk is found, whoever walks the chain, and told with the place;
+/// other streams and what stands before it are still good.
+#[test]
+fn damaged_log() {
+    let home = Home::new();
+    home.ok(&["append", "sound", "--create", "non-phi", "whole"]);
+    home.ok(&["append", "hurt", "--create", "non-phi", "first", "second"]);
+    for event in ["third", "a marked event", "fifth"] {
+        home.ok(&["append", "hurt", event]);
+    }
+    let segment = "db/segment-00000000000000000001";
+    let mut bytes = home.file(segment);
+    let mark = b"a marked event";
+    let at = bytes.windows(mark.len()).position(|part| part == mark).expect("it is there");
+    bytes[at] ^= 1;
+    home.write(segment, bytes);
+    for args in [&["verify"][..], &["verify", "--local"]] {
+        let ran = home.run(args);
+        failed(&ran, 7, &["1 of 2 streams", "restore them from a backup"]);
+        assert!(ran.out.contains("ok   sound: 1 events"), "{ran:?}");
+        assert!(ran.out.contains("BAD  hurt: the block at offset 3 does not fit"), "{ran:?}");
+    }
+    failed(&home.run(&["read", "hurt", "--from", "3"]), 7, &["CORRUPTION", "offset 3"]);
+    let before = home.ok(&["read", "hurt", "--to", "3", "--format", "lines"]);
+    assert_eq!(before, "first\nsecond\nthird\n");
+}
+
 /// 8: an append whose answer never comes. The proxy passes the append on and swallows what comes
 /// back.
 #[test]
@@ -161,6 +188,30 @@ fn signals() {
         assert_eq!(child.wait().expect("it ends").code(), Some(code));
         home.ok(&["verify"]);
     }
+}
+
+/// A signal that the command was started to ignore, as by `nohup` or in a shell's background, stays
+/// ignored: it goes on, and hears the others.
+#[cfg(target_os = "linux")]
+#[test]
+fn ignored_signals_stay_ignored() {
+    use rustix::process::Signal;
+    use std::io::BufRead;
+    let server = server();
+    let home = Home::of(&server);
+    home.ok(&["append", "s", "--create", "non-phi", "first"]);
+    let mut command = std::process::Command::new("sh");
+    let script = "trap '' INT; exec \"$0\" tail -f s --format lines";
+    command.args(["-c", script, crate::common::BINARY]);
+    home.environment(&mut command);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("piped")).lines();
+    assert_eq!(lines.next().expect("a line").expect("text"), "first");
+    crate::common::signal(&child, Signal::INT);
+    home.ok(&["append", "s", "second"]);
+    assert_eq!(lines.next().expect("it goes on").expect("text"), "second");
+    crate::common::signal(&child, Signal::TERM);
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
 }
 
 /// 0: a development server says how to connect, serves, ends at Ctrl-C and removes its folder.

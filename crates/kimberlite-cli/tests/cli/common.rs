@@ -69,6 +69,8 @@ impl Home {
 
     /// Gives a command this home and nothing else.
     pub fn environment(&self, command: &mut Command) {
+        #[cfg(target_os = "linux")]
+        hand_on_no_ignored_signals();
         let folder = self.folder.path();
         command.current_dir(folder).env("HOME", folder).env("KIMBERLITE_ADDRESS", &self.address);
         command.env("KIMBERLITE_TOKEN", TOKEN).stdin(Stdio::null());
@@ -131,6 +133,26 @@ pub fn server() -> Server {
 pub fn client(server: &Server) -> Client {
     let config = Config::new([server.local_addr().to_string()]).token(TOKEN);
     Client::connect(config).expect("connects")
+}
+
+/// A process hands on what signals it ignores, such as Ctrl-C where a shell started it in the
+/// background, but not what it handles: commands hear every signal then.
+#[cfg(target_os = "linux")]
+fn hand_on_no_ignored_signals() {
+    use tokio::signal::unix::{SignalKind, signal};
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").expect("it is there");
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
+        let ignored = u64::from_str_radix(mask.trim(), 16).expect("a number");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let _guard = runtime.as_ref().expect("a runtime").enter();
+        for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()] {
+            if ignored >> (kind.as_raw_value() - 1) & 1 == 1 {
+                let _ = signal(kind).expect("it can be handled");
+            }
+        }
+    });
 }
 
 /// Sends a signal to a process of the test's own.
