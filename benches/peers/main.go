@@ -4,6 +4,10 @@
 // separated.
 //
 //	peers -folder FOLDER [-peers postgres,nats,etcd] [-events N] [-seconds N]
+//	peers -folder FOLDER -serve postgres
+//
+// With -serve it starts one and answers each line of standard input, `CLIENTS SECONDS`, with what so
+// many clients, each with one append under way, come to: appends a second, p50 and p99 in microseconds.
 package main
 
 import (
@@ -211,28 +215,38 @@ func readBack(ctx context.Context, p peer, s settings, events [][]byte, tell fun
 	return nil
 }
 
-func runPeer(ctx context.Context, name string, s settings) error {
+// started makes a peer and starts it in an empty folder.
+func started(ctx context.Context, name string, s settings) (peer, error) {
 	chosen, known := peers[name]
 	if !known {
-		return fmt.Errorf("there is no peer %q", name)
+		return nil, fmt.Errorf("there is no peer %q", name)
 	}
 	folder := filepath.Join(s.folder, name)
 	if err := os.RemoveAll(folder); err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	port, err := freePort()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p := chosen.make()
-	defer p.stop()
 	if err := p.start(ctx, folder, port); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+func runPeer(ctx context.Context, name string, s settings) error {
+	p, err := started(ctx, name, s)
+	if err != nil {
 		return err
 	}
-	return measure(ctx, chosen.title, p, s)
+	defer p.stop()
+	return measure(ctx, peers[name].title, p, s)
 }
 
 func main() {
@@ -240,8 +254,16 @@ func main() {
 	names := flag.String("peers", "postgres,nats,etcd", "which to measure, separated by commas")
 	events := flag.Int("events", 300_000, "how many events are read")
 	seconds := flag.Float64("seconds", 3, "how long each piece of writing takes")
+	served := flag.String("serve", "", "which to start and measure by lines of standard input")
 	flag.Parse()
 	s := settings{folder: *folder, events: *events, seconds: *seconds}
+	if *served != "" {
+		if err := serve(context.Background(), *served, s); err != nil {
+			fmt.Fprintf(os.Stderr, "error: %s: %v\n", *served, err)
+			os.Exit(1)
+		}
+		return
+	}
 	for name := range strings.SplitSeq(*names, ",") {
 		if err := runPeer(context.Background(), name, s); err != nil {
 			fmt.Fprintf(os.Stderr, "error: %s: %v\n", name, err)

@@ -10,14 +10,17 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // postgres is PostgreSQL with the settings that it comes with, among them fsync and
-// synchronous_commit; one table, as an application would make it.
+// synchronous_commit, but room for 300 connections instead of 100; one table, as an application would
+// make it.
 type postgres struct {
 	server
-	pool *pgxpool.Pool
+	pool    *pgxpool.Pool
+	address string
 }
 
 // programs finds the folder of initdb, which is not always in the path.
@@ -65,12 +68,12 @@ func (p *postgres) start(ctx context.Context, folder string, port int) error {
 		return fmt.Errorf("initdb: %w: %s", err, told)
 	}
 	err = p.run(folder, attributes, filepath.Join(bin, "postgres"), "-D", data, "-p", strconv.Itoa(port),
-		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+folder)
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+folder, "-c", "max_connections=300")
 	if err != nil {
 		return err
 	}
-	address := fmt.Sprintf("postgres://bench@127.0.0.1:%d/postgres?pool_max_conns=64", port)
-	if p.pool, err = pgxpool.New(ctx, address); err != nil {
+	p.address = fmt.Sprintf("postgres://bench@127.0.0.1:%d/postgres", port)
+	if p.pool, err = pgxpool.New(ctx, p.address+"?pool_max_conns=64"); err != nil {
 		return err
 	}
 	return eventually(ctx, func() error {
@@ -82,9 +85,24 @@ func (p *postgres) start(ctx context.Context, folder string, port int) error {
 	})
 }
 
+const insert = "INSERT INTO events (data) VALUES ($1)"
+
 func (p *postgres) appendOne(ctx context.Context, data []byte) error {
-	_, err := p.pool.Exec(ctx, "INSERT INTO events (data) VALUES ($1)", data)
+	_, err := p.pool.Exec(ctx, insert, data)
 	return err
+}
+
+// client connects once more.
+func (p *postgres) client(ctx context.Context) (func(data []byte) error, func(), error) {
+	connection, err := pgx.Connect(ctx, p.address)
+	if err != nil {
+		return nil, nil, err
+	}
+	one := func(data []byte) error {
+		_, err := connection.Exec(ctx, insert, data)
+		return err
+	}
+	return one, func() { _ = connection.Close(ctx) }, nil
 }
 
 func (p *postgres) appendBatch(ctx context.Context, events [][]byte) error {

@@ -1,9 +1,18 @@
-//! Medians, percentiles and the load of the machine.
+//! Percentiles, medians, and what the machine tells of itself and of a process.
 
 use std::time::{Duration, Instant};
 
+use crate::Failure;
+
 /// Latencies of one piece of work, sorted.
 pub struct Latencies(Vec<Duration>);
+
+impl From<Vec<Duration>> for Latencies {
+    fn from(mut all: Vec<Duration>) -> Latencies {
+        all.sort();
+        Latencies(all)
+    }
+}
 
 impl Latencies {
     /// Runs `work` `count` times, after a tenth of that to warm up, and keeps each duration.
@@ -17,8 +26,7 @@ impl Latencies {
             work()?;
             all.push(start.elapsed());
         }
-        all.sort();
-        Ok(Latencies(all))
+        Ok(all.into())
     }
 
     /// The latency below which `percent` of them lie, in microseconds.
@@ -28,14 +36,27 @@ impl Latencies {
     }
 }
 
-/// The middle of some figures.
-pub fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
-}
-
 /// The machine's load over the last minute, where it tells.
 pub fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or("unknown").to_string()
+    text.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown").to_string()
+}
+
+/// The resident memory of a process, in bytes; Linux tells it exactly.
+pub fn resident_bytes(process: u32) -> Result<f64, Failure> {
+    memory(process, "Rss:")
+}
+
+/// The part of it that no file backs: heaps, stacks, and pages of files that the process changed.
+/// The rest, such as a library's code, is shared by all processes and can be dropped at any time.
+pub fn anonymous_bytes(process: u32) -> Result<f64, Failure> {
+    memory(process, "Anonymous:")
+}
+
+fn memory(process: u32, what: &str) -> Result<f64, Failure> {
+    let path = format!("/proc/{process}/smaps_rollup");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(what));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    Ok(kibibytes.ok_or_else(|| format!("{path} does not tell {what}"))? * 1024.0)
 }

@@ -32,15 +32,6 @@ pub fn append_latency(
     })
 }
 
-/// Reads of one event, one at a time.
-pub fn read_latency(
-    client: &blocking::Client,
-    stream: StreamId,
-    count: usize,
-) -> Result<Latencies, Error> {
-    Latencies::of(count, || client.read(stream, 0, 1, 0, &DEFAULTS).map(drop))
-}
-
 /// Appends of `events` each with `in_flight` under way: events per second.
 pub fn append_rate(
     client: &blocking::Client,
@@ -49,17 +40,28 @@ pub fn append_rate(
     events: usize,
     total: usize,
 ) -> Result<f64, Error> {
-    let shared = batch(events)?;
+    batch_rate(client, stream, in_flight, &batch(events)?, total)
+}
+
+/// Appends of a batch, `in_flight` under way, about `total` events in all: events per second.
+pub fn batch_rate(
+    client: &blocking::Client,
+    stream: StreamId,
+    in_flight: usize,
+    batch: &EventBatch,
+    total: usize,
+) -> Result<f64, Error> {
     let client = client.to_async();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|e| Error::invalid(e.to_string()))?;
+    let events = batch.count() as usize;
     let rounds = total / in_flight / events;
     let start = Instant::now();
     runtime.block_on(async {
         let mut tasks = JoinSet::new();
         for _ in 0..in_flight {
-            let (client, shared) = (client.clone(), shared.clone());
+            let (client, shared) = (client.clone(), batch.clone());
             tasks.spawn(async move {
                 for _ in 0..rounds {
                     client.append(stream, ExpectedOffset::Any, shared.clone(), &DEFAULTS).await?;
@@ -77,6 +79,15 @@ pub fn append_rate(
 
 /// A sequential read of the whole stream in pages of 10,000: events per second.
 pub fn read_rate(client: &blocking::Client, stream: StreamId) -> Result<f64, Error> {
+    read_rate_of(client, stream, EVENT_BYTES)
+}
+
+/// The same where every event has `size` bytes.
+pub fn read_rate_of(
+    client: &blocking::Client,
+    stream: StreamId,
+    size: usize,
+) -> Result<f64, Error> {
     let start = Instant::now();
     let mut events = 0;
     let mut bytes = 0;
@@ -85,7 +96,7 @@ pub fn read_rate(client: &blocking::Client, stream: StreamId) -> Result<f64, Err
         events += page.count();
         bytes += page.data().len();
     }
-    assert_eq!(bytes, events * EVENT_BYTES, "every event has the same size");
+    assert_eq!(bytes, events * size, "every event has the same size");
     Ok(events as f64 / start.elapsed().as_secs_f64())
 }
 

@@ -1,130 +1,197 @@
-//! `cargo xtask bench`: builds releases, starts servers, and measures beside the raw device.
+//! `cargo xtask bench`: builds releases and runs the experiments of kimberlite-bench one by one.
 
+mod page;
 mod peers;
+mod programs;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crate::process::{cargo, command, output, quiet, run, shown, target};
-use crate::quickstart::certificate;
-use crate::server::{Certificate, Server, Setup, Token};
-use crate::{python, sdk};
+use clap::ValueEnum;
 
-const TOKEN: &str = "bench-token";
-const PAGE: &str = "docs/BENCHMARKS.md";
-const BEGIN: &str = "<!-- measured -->\n";
-const END: &str = "<!-- /measured -->";
+use crate::process::{cargo, command, lines, quiet, run, shown, target};
+use programs::Programs;
 
-/// Builds, measures, prints; with `write` also into docs/BENCHMARKS.md.
-pub fn run_all(
-    root: &Path,
+/// No experiment takes nearly as long; one that hangs must not keep the others from being run.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// What can be measured, in the order in which it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Experiment {
+    /// Device, server and embedded database at the usual pieces of work.
+    Base,
+    /// Latencies against load, in an open loop.
+    Load,
+    /// Throughput against clients, 1 to 256.
+    Clients,
+    /// Latency and throughput against the size of an event, 16 bytes to 1 MiB.
+    Sizes,
+    /// What the number of streams costs, 1 to 100,000.
+    Streams,
+    /// Kinds of SQL statements.
+    Sql,
+    /// What SDKs add to the Rust client; the library's size and cold start.
+    Sdks,
+    /// Starts, memory and cold reads against the size of the log; writes 20 GB.
+    Logs,
+    /// All of them.
+    All,
+}
+
+const EACH: [Experiment; 8] = [
+    Experiment::Base,
+    Experiment::Load,
+    Experiment::Clients,
+    Experiment::Sizes,
+    Experiment::Streams,
+    Experiment::Sql,
+    Experiment::Sdks,
+    Experiment::Logs,
+];
+
+impl fmt::Display for Experiment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// The flags of the command line.
+#[derive(clap::Args)]
+pub struct Options {
+    /// What to measure; everything where nothing is named.
+    experiments: Vec<Experiment>,
+    /// Rounds; medians of them are told.
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Puts what comes of each experiment into docs/BENCHMARKS.md and its plots into docs/benchmarks.
+    #[arg(long)]
     write: bool,
+    /// Where to make a folder to measure in; the disk is what counts.
+    #[arg(long)]
     folder: Option<PathBuf>,
-    beside_peers: bool,
-) -> Result<(), String> {
+    /// Measures PostgreSQL, NATS JetStream, etcd and SQLite beside it, round by round.
+    #[arg(long)]
+    peers: bool,
+    /// Less of everything: to see that it works, not to quote.
+    #[arg(long, conflicts_with = "write")]
+    quick: bool,
+    /// Measures what SDKs add, the library's size and its cold start, and fails only where a figure
+    /// is above what is promised at the very most.
+    #[arg(long, conflicts_with_all = ["write", "experiments"])]
+    check: bool,
+}
+
+impl Options {
+    /// The experiments to run, each once.
+    fn chosen(&self) -> Vec<Experiment> {
+        let all = self.experiments.is_empty() || self.experiments.contains(&Experiment::All);
+        EACH.into_iter()
+            .filter(|one| match self.check {
+                true => *one == Experiment::Sdks,
+                false => all || self.experiments.contains(one),
+            })
+            .collect()
+    }
+}
+
+/// Builds, measures, prints; with `--write` also into the page. Every experiment is run, whatever
+/// became of those before; what failed is named in the end.
+pub fn run_all(root: &Path, options: &Options) -> Result<(), String> {
     println!("building releases (the first time takes minutes)");
-    let packages = ["kimberlite-ffi", "kimberlite-server", "kimberlite-bench"];
     let mut build = cargo(root, ["build", "--release"]);
-    for package in packages {
+    for package in ["kimberlite-ffi", "kimberlite-server", "kimberlite-bench"] {
         build.args(["--package", package]);
     }
     run(&mut build)?;
-    let built = target(root).join("release");
-    // It is emptied, so it is always one of our own.
-    let folder = folder.map_or_else(|| target(root).join("bench"), |f| f.join("kimberlite-bench"));
-    // Old databases would make the servers start with what earlier runs left.
+    let own = |folder: &PathBuf| folder.join("kimberlite-bench");
+    let folder = options.folder.as_ref().map_or_else(|| target(root).join("bench"), own);
+    // It is one of our own; old databases would make the servers start with what earlier runs left.
     let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let peers = if beside_peers { Some(peers::build(root)?) } else { None };
-    let bench = measure(root, &built, &folder, rounds, peers)?;
-    println!("\n{bench}");
-    if write { fill(root, &bench) } else { Ok(()) }
-}
-
-fn measure(
-    root: &Path,
-    built: &Path,
-    folder: &Path,
-    rounds: usize,
-    peers: Option<PathBuf>,
-) -> Result<String, String> {
-    let (tls, ca_file) = certificate(folder)?;
-    let plain = start(built, &folder.join("plain"), None)?;
-    let secure = start(built, &folder.join("tls"), Some(tls))?;
-    let library = built.join(sdk::library_name());
-    let overhead = compile(root, built, folder, "overhead")?;
-    let cold = compile(root, built, folder, "cold_start")?;
-    let stripped = folder.join(sdk::library_name());
-    quiet(command("strip", ["--strip-unneeded", "-o"]).arg(&stripped).arg(&library))?;
-    let interpreter = python::plain(root)?;
-    let script = root.join("benches/overhead.py");
-    let python = format!("{} {}", interpreter.get_program().to_string_lossy(), script.display());
-    let address = secure.address.replace("127.0.0.1", "localhost");
-
-    let mut bench = Command::new(built.join("kimberlite-bench"));
-    bench
-        .env("KIMBERLITE_LIBRARY", &library)
-        .env("PYTHONPATH", root.join("sdks/python/src"))
-        .arg("--folder")
-        .arg(folder)
-        .args(["--server", &plain.address, "--token", TOKEN, "--rounds", &rounds.to_string()])
-        .arg("--sdk")
-        .arg(format!("c={}", overhead.display()))
-        .args(["--sdk", &format!("python={python}")])
-        .args(["--sdk", &format!("python-asyncio={python} --asyncio")])
-        .arg("--cold-start")
-        .arg(format!(
-            "{} {} tls://{address} {TOKEN} {}",
-            cold.display(),
-            library.display(),
-            ca_file.display()
-        ))
-        .arg("--library")
-        .arg(&stripped);
-    if let Some(program) = peers {
-        bench.arg("--peers").arg(program).env("PATH", peers::path(root));
+    let out = folder.join("out");
+    std::fs::create_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+    let mut failed = Vec::new();
+    let peers = options.peers.then(|| peers::build(root)).transpose().unwrap_or_else(|error| {
+        failed.push(format!("peers: {error}"));
+        None
+    });
+    for experiment in options.chosen() {
+        let bench = Bench { root, options, folder: &folder, out: &out, peers: peers.as_deref() };
+        if let Err(error) = bench.run(experiment) {
+            eprintln!("error: {experiment}: {error}");
+            failed.push(format!("{experiment}: {error}"));
+        }
     }
-    let (well, text) = output(&mut bench)?;
-    if well { Ok(text) } else { Err(format!("{} failed", shown(&bench))) }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
 
-fn start(built: &Path, folder: &Path, certificate: Option<Certificate>) -> Result<Server, String> {
-    let token = Token { name: "bench", text: TOKEN.into(), role: "admin", tenants: None };
-    let setup = Setup {
-        tokens: vec![token],
-        tenants: vec![1],
-        data_dir: Some(folder.join("data")),
-        certificate,
-    };
-    Server::start(&built.join("kimberlite-server"), folder, &setup)
+/// What the experiments share.
+struct Bench<'a> {
+    root: &'a Path,
+    options: &'a Options,
+    folder: &'a Path,
+    out: &'a Path,
+    peers: Option<&'a Path>,
 }
 
-fn compile(root: &Path, built: &Path, folder: &Path, name: &str) -> Result<PathBuf, String> {
-    let program = folder.join(name);
-    let mut compiler = command(sdk::cc(), ["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2"]);
-    compiler
-        .arg("-I")
-        .arg(root.join("crates/kimberlite-ffi"))
-        .arg(root.join("benches").join(format!("{name}.c")))
-        .arg("-o")
-        .arg(&program)
-        .arg("-L")
-        .arg(built)
-        .arg(format!("-Wl,-rpath,{}", built.display()));
-    // The cold start loads the library itself, which is a part of what it measures.
-    compiler.arg(if name == "cold_start" { "-ldl" } else { "-lkimberlite_ffi" });
-    run(&mut compiler)?;
-    Ok(program)
-}
+impl Bench<'_> {
+    fn run(&self, experiment: Experiment) -> Result<(), String> {
+        println!("--- {experiment}");
+        let mut bench = self.command(experiment);
+        if experiment == Experiment::Sdks {
+            Programs::build(self.root, self.folder)?.give(&mut bench);
+        }
+        let well = lines(&mut bench, LIMIT, |line| println!("{line}"))?;
+        let page = self.out.join(format!("{experiment}.md"));
+        let text = std::fs::read_to_string(&page).unwrap_or_default();
+        println!("\n{text}");
+        if !well {
+            return Err(format!("{} failed", shown(&bench)));
+        }
+        if self.options.write {
+            page::write(self.root, self.out, experiment, &text)
+        } else {
+            Ok(())
+        }
+    }
 
-fn fill(root: &Path, table: &str) -> Result<(), String> {
-    let path = root.join(PAGE);
-    let page = std::fs::read_to_string(&path).map_err(|e| format!("{PAGE}: {e}"))?;
-    let (head, rest) = page.split_once(BEGIN).ok_or(format!("{PAGE} has no {BEGIN}"))?;
-    let (_, tail) = rest.split_once(END).ok_or(format!("{PAGE} has no {END}"))?;
-    let new = format!("{head}{BEGIN}\n{table}\n{END}{tail}");
-    std::fs::write(&path, new).map_err(|e| format!("{PAGE}: {e}"))?;
-    println!("wrote {PAGE}");
-    Ok(())
+    fn command(&self, experiment: Experiment) -> Command {
+        let built = target(self.root).join("release");
+        let mut bench = command(built.join("kimberlite-bench"), [experiment.to_string()]);
+        bench.arg("--folder").arg(self.folder).arg("--out").arg(self.out);
+        bench.arg("--built").arg(&built).args(["--made-by", &self.made_by(experiment)]);
+        bench.args(["--rounds", &self.options.rounds.to_string()]);
+        for (given, flag) in [(self.options.quick, "--quick"), (self.options.check, "--check")] {
+            if given {
+                bench.arg(flag);
+            }
+        }
+        if let Some(program) = self.peers {
+            bench.arg("--peers").arg(program).env("PATH", peers::path(self.root));
+        }
+        bench
+    }
+
+    /// The command, the sources and the machine that the figures come from.
+    fn made_by(&self, experiment: Experiment) -> String {
+        let peers = if self.peers.is_some() { " --peers" } else { "" };
+        let told = |program: &str, words: &[&str]| {
+            let mut asked = command(program, words);
+            quiet(asked.current_dir(self.root)).unwrap_or_default().trim().to_string()
+        };
+        let commit = told("git", &["rev-parse", "--short", "HEAD"]);
+        let changed = told("git", &["status", "--porcelain", "--untracked-files=no"]);
+        let changed = if changed.is_empty() { "" } else { " and changes" };
+        let date = told("date", &["-u", "+%F"]);
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let model = model.map_or_else(String::new, |(_, name)| format!(" of {name}"));
+        let cores = std::thread::available_parallelism().map_or(0, |count| count.get());
+        format!(
+            "`cargo xtask bench {experiment}{peers}` at {commit}{changed}, {date}, {cores} \
+             cores{model}"
+        )
+    }
 }

@@ -64,21 +64,8 @@ enum Command {
         #[arg(long, default_value = "release")]
         profile: String,
     },
-    /// Measures beside the raw device; building the releases takes most of the time.
-    Bench {
-        /// Rounds; medians of them are printed.
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-        /// Puts the table into docs/BENCHMARKS.md.
-        #[arg(long)]
-        write: bool,
-        /// Where to make a folder to measure in; the disk is what counts.
-        #[arg(long)]
-        folder: Option<PathBuf>,
-        /// Measures PostgreSQL, NATS JetStream, etcd and SQLite beside it, round by round.
-        #[arg(long)]
-        peers: bool,
-    },
+    /// Measures experiment by experiment; building the releases takes minutes the first time.
+    Bench(bench::Options),
     /// Breaks real servers and networks under load, and checks that nothing was lost or doubled.
     Prove {
         #[command(subcommand)]
@@ -114,9 +101,7 @@ fn main() -> ExitCode {
         Command::Package { packages, profile } => {
             package::make(&root, &packages, &profile).map(|_| ())
         }
-        Command::Bench { rounds, write, folder, peers } => {
-            bench::run_all(&root, rounds, write, folder, peers)
-        }
+        Command::Bench(options) => bench::run_all(&root, &options),
         Command::Prove { proof } => prove::run_proof(&root, &proof),
         Command::Fuzz(options) => fuzz::run_all(&root, &options),
         Command::Docs => test::docs(&root),

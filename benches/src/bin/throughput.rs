@@ -1,6 +1,12 @@
-//! The Rust client's throughput on a `memory:` database, a piece of work for each line of standard
-//! input, so that another language's can be measured in turn with it:
-//! `append BATCHES`, `pages` and `query`. Prints events or rows per second.
+//! The Rust client's work beside which SDKs are measured, a piece of work for each line of standard
+//! input, so that another language's can be measured in turn with it. On a `memory:` database:
+//!
+//! - `append BATCHES`, `pages` and `query` print events or rows per second;
+//! - `latency append COUNT` and `latency read COUNT` print two percentiles, 50 and 99, in µs.
+//!
+//! `remote ADDRESS TOKEN STREAM` does a fixed piece of all work on a server, prints a 0, and leaves the
+//! client open, so that the memory of this process can be read. `heap` prints the bytes of the managed
+//! heap, which other languages have, and of what is only there to measure it.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -13,64 +19,133 @@ use kimberlite_client::{
 };
 
 const DEFAULTS: CallOptions = CallOptions { timeout_ms: None, min_position: 0, stale: false };
-const SQL: &str = "SELECT id, timestamp, data FROM events";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let client = Client::connect(Config::new(["memory:"]).tenant(1))?;
-    let stream = client.create_stream("events", DataClass::NonPhi, &DEFAULTS)?;
-    let events = vec![vec![0u8; 100]; 1000];
+    let mut work = None;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let start = Instant::now();
-        let done = match line.split_once(' ').unwrap_or((&line, "")) {
-            ("append", batches) => append(&client, stream, &events, batches.parse()?)?,
-            ("pages", _) => pages(&client, stream)?,
-            ("query", _) => query(&client)?,
-            (other, _) => return Err(format!("{other:?} is no work").into()),
-        };
-        println!("{}", done as f64 / start.elapsed().as_secs_f64());
+        let words: Vec<&str> = line.split(' ').collect();
+        if let ["remote", address, token, stream] = words[..] {
+            let config = Config::new([address]).tenant(1).token(token);
+            let remote = Work::new(config, stream)?;
+            remote.everything()?;
+            println!("0");
+            work = Some(remote);
+        } else if words == ["heap"] {
+            println!("0");
+        } else {
+            if work.is_none() {
+                work = Some(Work::new(Config::new(["memory:"]).tenant(1), "events")?);
+            }
+            let Some(work) = &work else { return Err("there is no client".into()) };
+            println!("{}", work.answer(&words)?);
+        }
         std::io::stdout().flush()?;
     }
     Ok(())
 }
 
-/// Packs and appends batches, one in flight.
-fn append(
-    client: &Client,
+/// A client, a stream, and what is appended to it.
+struct Work {
+    client: Client,
     stream: StreamId,
-    events: &[Vec<u8>],
-    batches: usize,
-) -> Result<usize, Box<dyn Error>> {
-    for _ in 0..batches {
-        let batch = EventBatch::from_events(events)?;
-        client.append(stream, ExpectedOffset::Any, batch, &DEFAULTS)?;
-    }
-    Ok(batches * events.len())
+    name: String,
+    events: Vec<Vec<u8>>,
 }
 
-/// Reads the stream in pages of 10,000.
-fn pages(client: &Client, stream: StreamId) -> Result<usize, Box<dyn Error>> {
-    let mut events = 0;
-    for page in client.pages(stream, 0, 10_000) {
-        events += black_box(page?.data()).len() / 100;
+impl Work {
+    fn new(config: Config, name: &str) -> Result<Work, Box<dyn Error>> {
+        let client = Client::connect(config)?;
+        let stream = client.create_stream(name, DataClass::NonPhi, &DEFAULTS)?;
+        Ok(Work { client, stream, name: name.into(), events: vec![vec![0u8; 100]; 1000] })
     }
-    Ok(events)
-}
 
-/// Reads the stream by SQL and looks at every cell.
-fn query(client: &Client) -> Result<usize, Box<dyn Error>> {
-    let mut cursor = client.query_cursor(SQL, &[], At::Now, &DEFAULTS)?;
-    let mut rows = 0;
-    while let Some(batch) = cursor.next_batch()? {
-        for row in batch.rows() {
-            for column in 0..row.len() {
-                match row.value(column)? {
-                    ValueRef::Int64(value) => drop(black_box(value)),
-                    value => drop(black_box(value)),
-                }
+    fn answer(&self, words: &[&str]) -> Result<String, Box<dyn Error>> {
+        let start = Instant::now();
+        let done = match *words {
+            ["append", batches] => self.append(batches.parse()?)?,
+            ["pages"] => self.pages()?,
+            ["query"] => self.query()?,
+            ["latency", "append", count] => {
+                let one = EventBatch::from_events([[b'x'; 100]])?;
+                return latency(count.parse()?, || {
+                    let any = ExpectedOffset::Any;
+                    self.client.append(self.stream, any, one.clone(), &DEFAULTS).map(drop)
+                });
             }
-            rows += 1;
-        }
+            ["latency", "read", count] => {
+                return latency(count.parse()?, || {
+                    self.client.read(self.stream, 0, 1, 0, &DEFAULTS).map(drop)
+                });
+            }
+            _ => return Err(format!("{words:?} is no work").into()),
+        };
+        Ok((done as f64 / start.elapsed().as_secs_f64()).to_string())
     }
-    Ok(rows)
+
+    /// Packs and appends batches, one in flight.
+    fn append(&self, batches: usize) -> Result<usize, Box<dyn Error>> {
+        for _ in 0..batches {
+            let batch = EventBatch::from_events(&self.events)?;
+            self.client.append(self.stream, ExpectedOffset::Any, batch, &DEFAULTS)?;
+        }
+        Ok(batches * self.events.len())
+    }
+
+    /// Reads the stream in pages of 10,000.
+    fn pages(&self) -> Result<usize, Box<dyn Error>> {
+        let mut events = 0;
+        for page in self.client.pages(self.stream, 0, 10_000) {
+            events += black_box(page?.data()).len() / 100;
+        }
+        Ok(events)
+    }
+
+    /// Reads the stream by SQL and looks at every cell.
+    fn query(&self) -> Result<usize, Box<dyn Error>> {
+        let sql = format!("SELECT id, timestamp, data FROM {}", self.name);
+        let mut cursor = self.client.query_cursor(&sql, &[], At::Now, &DEFAULTS)?;
+        let mut rows = 0;
+        while let Some(batch) = cursor.next_batch()? {
+            for row in batch.rows() {
+                for column in 0..row.len() {
+                    match row.value(column)? {
+                        ValueRef::Int64(value) => drop(black_box(value)),
+                        value => drop(black_box(value)),
+                    }
+                }
+                rows += 1;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What the memory of every SDK is measured after.
+    fn everything(&self) -> Result<(), Box<dyn Error>> {
+        self.append(100)?;
+        self.pages()?;
+        self.query()?;
+        for offset in 0..1000 {
+            self.client.read(self.stream, offset, 1, 0, &DEFAULTS)?;
+        }
+        Ok(())
+    }
+}
+
+fn latency(
+    count: usize,
+    mut call: impl FnMut() -> Result<(), kimberlite_client::Error>,
+) -> Result<String, Box<dyn Error>> {
+    for _ in 0..count / 10 {
+        call()?;
+    }
+    let mut micros = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = Instant::now();
+        call()?;
+        micros.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    micros.sort_by(f64::total_cmp);
+    let at = |share: usize| micros.get((count - 1) * share / 100).copied().unwrap_or(0.0);
+    Ok(format!("{} {}", at(50), at(99)))
 }

@@ -1,0 +1,65 @@
+"""An empty program of Python's runtime, and how large its managed heap is.
+
+Run by itself it answers each line of standard input and does nothing else; with ``--asyncio``
+inside of a loop.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# What is larger does not come from the arenas of CPython's allocator for objects.
+SMALL_BYTES = 512
+
+
+def arena_bytes() -> int:
+    """The arenas of the allocator for small objects."""
+    import re
+    import tempfile
+
+    with tempfile.TemporaryFile() as told:
+        # The interpreter writes them to the file descriptor itself.
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(told.fileno(), 2)
+        try:
+            sys._debugmallocstats()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        told.seek(0)
+        text = told.read().decode()
+    found = re.search(r"(\d+) arenas \* (\d+) bytes/arena", text)
+    if found is None:
+        raise RuntimeError("this Python does not tell the size of its heap")
+    return int(found[1]) * int(found[2])
+
+
+def heap() -> str:
+    """The bytes of the managed heap, its large objects by PYTHONTRACEMALLOC, and of the tracing."""
+    import tracemalloc
+
+    own = tracemalloc.get_tracemalloc_memory()
+    arenas = arena_bytes()
+    traces = tracemalloc.take_snapshot().traces
+    large = sum(trace.size for trace in traces if trace.size > SMALL_BYTES)
+    return f"{arenas + large} {own}"
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(heap() if line == "heap\n" else 0, flush=True)
+
+
+async def asynchronous() -> None:
+    main()
+
+
+if __name__ == "__main__":
+    if "--asyncio" in sys.argv:
+        import asyncio
+
+        asyncio.run(asynchronous())
+    else:
+        main()
