@@ -115,3 +115,38 @@ pub(crate) fn push_json(line: &mut String, event: &Event<'_>) {
 pub(crate) fn json_string(text: &str) -> String {
     escape::json(&serde_json::Value::from(text).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events are written as the fixture has them, byte for byte: the Python SDK is held to it
+    /// too, so that either may go on with a file of the other.
+    #[test]
+    fn writes_lines_as_every_exporter() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../test-fixtures/events.ndjson");
+        let fixture = std::fs::read_to_string(path).expect("the fixture");
+        let mut lines = 0;
+        for line in fixture.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let timestamp = value["timestamp"].as_str().expect("a time");
+            let data = match value["data"].as_str() {
+                Some(text) => text.as_bytes().to_vec(),
+                None => {
+                    let text = value["data_base64"].as_str().expect("data");
+                    STANDARD.decode(text).expect("base64")
+                }
+            };
+            let event = Event {
+                offset: value["offset"].as_u64().expect("an offset"),
+                timestamp_ns: time::parse(timestamp).expect("a time"),
+                data: &data,
+            };
+            let mut written = String::new();
+            push_json(&mut written, &event);
+            assert_eq!(written, line);
+            lines += 1;
+        }
+        assert_eq!(lines, 6);
+    }
+}

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import pickle
 import sys
+import threading
 from typing import Any
 
 import pytest
 
 from conftest import run_python
-from kimberlite import Client, ClosedError, InvalidArgumentError, StreamId, _arrow
+from kimberlite import (
+    AsyncClient,
+    Client,
+    ClosedError,
+    DataClass,
+    InvalidArgumentError,
+    StreamId,
+    _arrow,
+)
+from kimberlite._steps import in_thread
 
 pa: Any = pytest.importorskip("pyarrow")
 
@@ -152,6 +163,78 @@ def test_pandas_and_polars(client: Client, stream: StreamId) -> None:
             panda = source.to_pandas()
             assert list(panda["data"]) == [b"a", b"bc"]
             assert list(panda["offset"]) == [0, 1]
+
+
+def test_columns_on_asyncio() -> None:
+    """Tables and cursors give columns on asyncio, while the loop runs on, and to consumers of
+    PyCapsules; what does not fit is raised as elsewhere."""
+
+    async def main() -> None:
+        async with await AsyncClient.connect(["memory:"], 1) as client:
+            stream = await client.create_stream("events", DataClass.NON_PHI)
+            await client.append(stream, [b"%d" % n for n in range(1000)])
+            table = client.event_table(stream, 10, page_events=100)
+            reading = asyncio.ensure_future(table.to_arrow())
+            turns = 0
+            while not reading.done():
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns > 1
+            assert reading.result()["offset"].to_pylist() == list(range(10, 1000))
+            reader = pa.RecordBatchReader._import_from_c_capsule(table.__arrow_c_stream__())
+            assert reader.read_all() == reading.result()
+            cursor = await client.query_cursor("SELECT id FROM events ORDER BY id")
+            assert (await cursor.to_arrow())["id"].to_pylist() == list(range(1000))
+            for package in ("pandas", "polars"):
+                pytest.importorskip(package)
+                cursor = await client.query_cursor("SELECT id FROM events")
+                assert len(await getattr(cursor, f"to_{package}")()) == 1000
+                assert len(await getattr(table, f"to_{package}")()) == 990
+            mixed = await client.query_cursor("SELECT 1 AS a UNION ALL SELECT 'b' AS a")
+            with pytest.raises(pa.ArrowInvalid, match="row 1, column 0"):
+                await mixed.to_arrow()
+            begun = await client.query_cursor("SELECT id FROM events")
+            async for _ in begun:
+                break
+            with pytest.raises(InvalidArgumentError, match="not handed out yet"):
+                await begun.to_arrow()
+            begun.close()
+            with pytest.raises(ClosedError):
+                await begun.to_arrow()
+
+    asyncio.run(main())
+
+
+def test_cancelled_columns_end() -> None:
+    """A task that is cancelled while another thread works for it asks that to stop, and waits for
+    its end; what stops a table or a cursor ends the wait for its columns with an error."""
+
+    async def main() -> None:
+        begun, stopped = threading.Event(), threading.Event()
+
+        def work() -> None:
+            begun.set()
+            stopped.wait()
+
+        task = asyncio.ensure_future(in_thread(work, stopped.set))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with await AsyncClient.connect(["memory:"], 1) as client:
+            stream = await client.create_stream("events", DataClass.NON_PHI)
+            await client.append(stream, [b"x"] * 10)
+            cursor = await client.query_cursor("SELECT id FROM events")
+            for source in (cursor, client.event_table(stream)):
+                columns, stop = source._stoppable()
+                stop()
+                reader = pa.RecordBatchReader._import_from_c_capsule(columns)
+                with pytest.raises(Exception, match="CLOSED"):
+                    reader.read_all()
+            assert len(await client.event_table(stream).to_arrow()) == 10
+
+    asyncio.run(main())
 
 
 def test_what_must_be_installed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ def run_example(name: str, *arguments: str, cwd: Path) -> str:
         ("quickstart_asyncio.py", [], "100"),
         ("crud.py", [], "history: 5 events"),
         ("audit_trail.py", [], "heads equal=True"),
+        ("import_export.py", [], "12000 events, 7000 of them now\nequal: True"),
         ("connection_pooling.py", [], "100 appends from 8 threads"),
         ("compliance_patterns.py", [], "every pattern held"),
         ("troubleshooting.py", [], "every error was understood"),

@@ -190,6 +190,82 @@ print("ending", flush=True)
     assert "ending" in output
 
 
+def test_garbage_is_collected_in_the_middle_of_calls() -> None:
+    """Rings of clients, subscriptions, cursors, walks and pages that are collected at any allocation,
+    on any thread and within other calls, disturb none of these."""
+    output = run_python(
+        """
+import gc, threading, warnings
+warnings.simplefilter("ignore", ResourceWarning)
+from kimberlite import Client, DataClass
+client = Client.connect(["memory:shared"], 1)
+stream = client.create_stream("s", DataClass.NON_PHI)
+client.append(stream, [b"x" * 70_000] * 3)
+errors = []
+
+def work(number):
+    try:
+        for i in range(40):
+            other = Client.connect(["memory:shared"], 1)
+            walk = other.pages(stream)
+            next(walk)
+            ring = [other, walk, other.subscribe(stream), other.query_cursor("SELECT id FROM s"),
+                    other.read(stream), other.event_table(stream).__arrow_c_stream__()]
+            ring.append(ring)
+            del other, walk, ring
+            client.append(stream, [b"%d-%d" % (number, i)])
+            assert len(client.query("SELECT id FROM s LIMIT 2")) == 2
+            assert client.read(stream, max_events=3).payloads() == [b"x" * 70_000] * 3
+    except BaseException as error:
+        errors.append(error)
+
+gc.collect()
+gc.freeze()
+gc.set_threshold(1, 1, 1)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+gc.set_threshold(700)
+assert not errors, errors
+assert client.stream_info(stream).next_offset == 3 + 160
+print("undisturbed")
+"""
+    )
+    assert "undisturbed" in output
+
+
+def test_calls_while_the_interpreter_ends() -> None:
+    """Exit handlers may call a client, and objects that outlive their modules end quietly."""
+    output = run_python(
+        """
+import atexit, sys, warnings
+warnings.simplefilter("ignore", ResourceWarning)
+from kimberlite import Client, DataClass
+client = Client.connect(["memory:"], 1)
+stream = client.create_stream("s", DataClass.NON_PHI)
+atexit.register(lambda: print("appended at", client.append(stream, [b"at exit"])))
+
+class Late:
+    def __init__(self):
+        self.kept = [client, client.subscribe(stream), client.query_cursor("SELECT 1"),
+                     client.pages(stream), client.query("SELECT id FROM s")]
+
+    def __del__(self):
+        try:
+            self.kept[0].append(stream, [b"late"])
+        except Exception:
+            pass
+        sys.__stdout__.write("late\\n")
+
+# It stays until the interpreter itself is taken down.
+sys.late = Late()
+"""
+    )
+    assert "appended at 0" in output
+
+
 def test_exit_of_a_loop_with_pending_calls() -> None:
     """A loop that ends with calls under way leaves the interpreter able to exit."""
     output = run_python(

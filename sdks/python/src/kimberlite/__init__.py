@@ -15,8 +15,11 @@ Every error is a class below ``KimberliteError``. ``help(Client)`` tells the res
 
 from __future__ import annotations
 
+from kimberlite._arrow import AsyncEventTable
 from kimberlite._generated import ClientOptions
 from kimberlite._logging import enable_logging
+from kimberlite._progress import Progress
+from kimberlite._transfers import Transferred
 from kimberlite.aio import AsyncClient, AsyncCursor, AsyncSubscription
 from kimberlite.client import Client, Cursor, Subscription, version
 from kimberlite.errors import (
@@ -80,6 +83,7 @@ __all__ = [
     "AppendResult",
     "AsyncClient",
     "AsyncCursor",
+    "AsyncEventTable",
     "AsyncSubscription",
     "AtKind",
     "AuthFailedError",
@@ -114,6 +118,7 @@ __all__ = [
     "PermissionDeniedError",
     "Position",
     "ProducerExpiredError",
+    "Progress",
     "ProtocolError",
     "QueryExecutionError",
     "QueryResult",
@@ -128,6 +133,7 @@ __all__ = [
     "Subscription",
     "TenantNotFoundError",
     "TimedOutError",
+    "Transferred",
     "UnknownError",
     "Value",
     "Verification",

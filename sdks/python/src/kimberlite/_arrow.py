@@ -9,10 +9,12 @@ from __future__ import annotations
 import ctypes
 import importlib
 import sys
+from functools import partial
 from typing import Any, Callable, Final
 
 from kimberlite._abi import PAGE
 from kimberlite._native import check, quick, waiting
+from kimberlite._steps import in_thread
 
 _STREAM_NAME: Final = b"arrow_array_stream"
 _SCHEMA_NAME: Final = b"arrow_schema"
@@ -108,13 +110,15 @@ def page_capsule(
     return capsule(lambda stream, detail: waiting.kmb_page_arrow(page, stream, detail))
 
 
-def _imported(name: str, needed_for: str) -> Any:
+def imported(name: str, needed_for: str) -> Any:
     """A package that is not ours; the error says how to get it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
+        package = name.partition(".")[0]
         raise ImportError(
-            f"{needed_for} needs {name}: pip install {name} (or kimberlite[{name}])", name=name
+            f"{needed_for} needs {package}: pip install {package} (or kimberlite[{package}])",
+            name=package,
         ) from error
 
 
@@ -129,20 +133,62 @@ class ArrowSource:
 
     def to_arrow(self) -> Any:
         """The columns as a ``pyarrow.Table``; needs pyarrow."""
-        pa = _imported("pyarrow", "to_arrow()")
-        reader = pa.RecordBatchReader._import_from_c_capsule(self.__arrow_c_stream__())
-        return reader.read_all()
+        return _table(self)
 
     def to_pandas(self) -> Any:
         """The columns as a ``pandas.DataFrame``; needs pandas and pyarrow."""
-        _imported("pandas", "to_pandas()")
-        _imported("pyarrow", "to_pandas()")
-        return self.to_arrow().to_pandas()
+        return _pandas(self)
 
     def to_polars(self) -> Any:
         """The columns as a ``polars.DataFrame``; needs polars."""
-        # polars would take a sequence of rows for what it is.
-        return _imported("polars", "to_polars()").DataFrame(_Columns(self.__arrow_c_stream__))
+        return _polars(self)
+
+
+class AsyncArrowSource:
+    """The same on asyncio: columns that are still to be read, by another thread."""
+
+    __slots__ = ()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The columns as a PyCapsule of Arrow's C stream interface."""
+        raise NotImplementedError
+
+    async def to_arrow(self) -> Any:
+        """The columns as a ``pyarrow.Table``; needs pyarrow."""
+        return await self._made(_table)
+
+    async def to_pandas(self) -> Any:
+        """The columns as a ``pandas.DataFrame``; needs pandas and pyarrow."""
+        return await self._made(_pandas)
+
+    async def to_polars(self) -> Any:
+        """The columns as a ``polars.DataFrame``; needs polars."""
+        return await self._made(_polars)
+
+    def _stoppable(self) -> tuple[object, Callable[[], object]]:
+        """The stream, and what ends a wait for it."""
+        raise NotImplementedError
+
+    async def _made(self, make: Callable[[Any], Any]) -> Any:
+        stream, stop = self._stoppable()
+        return await in_thread(partial(make, _Columns(lambda _schema: stream)), stop)
+
+
+def _table(source: Any) -> Any:
+    pa = imported("pyarrow", "to_arrow()")
+    reader = pa.RecordBatchReader._import_from_c_capsule(source.__arrow_c_stream__())
+    return reader.read_all()
+
+
+def _pandas(source: Any) -> Any:
+    imported("pandas", "to_pandas()")
+    imported("pyarrow", "to_pandas()")
+    return _table(source).to_pandas()
+
+
+def _polars(source: Any) -> Any:
+    # polars would take a sequence of rows for what it is.
+    return imported("polars", "to_polars()").DataFrame(_Columns(source.__arrow_c_stream__))
 
 
 class _Columns:
@@ -173,13 +219,49 @@ class EventTable(ArrowSource):
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The events as a PyCapsule of Arrow's C stream interface, of always the same schema."""
-        reader = self._open()
-        stream = capsule(
-            lambda address, detail: quick.kmb_reader_arrow(reader.handle, address, detail)
-        )
-        # The stream closes it from now on.
-        reader.release()
-        return stream
+        return _reader_stream(self._open())[0]
 
 
-__all__ = ["ArrowSource", "EventTable", "capsule", "page_capsule", "schema_address"]
+class AsyncEventTable(AsyncArrowSource):
+    """A stream's events as the columns of an ``EventTable``, on asyncio.
+
+    Each use reads anew, on a thread of its own, which ends when the task is cancelled::
+
+        frame = await client.event_table(visits).to_polars()
+
+    Arrow's consumers take it as it is, too, and then block the thread on which they do.
+    """
+
+    __slots__ = ("_open",)
+
+    def __init__(self, open_reader: Callable[[], Any]) -> None:
+        """Made by ``AsyncClient.event_table``."""
+        self._open = open_reader
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The events as a PyCapsule of Arrow's C stream interface, of always the same schema."""
+        return _reader_stream(self._open())[0]
+
+    def _stoppable(self) -> tuple[object, Callable[[], object]]:
+        stream, handle = _reader_stream(self._open())
+        return stream, lambda: quick.kmb_reader_close(handle, None)
+
+
+def _reader_stream(reader: Any) -> tuple[object, int]:
+    """A reader's pages to come as a stream, which closes it, and its handle."""
+    handle: int = reader.handle
+    stream = capsule(lambda address, detail: quick.kmb_reader_arrow(handle, address, detail))
+    reader.release()
+    return stream, handle
+
+
+__all__ = [
+    "ArrowSource",
+    "AsyncArrowSource",
+    "AsyncEventTable",
+    "EventTable",
+    "capsule",
+    "imported",
+    "page_capsule",
+    "schema_address",
+]

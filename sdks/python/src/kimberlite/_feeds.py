@@ -78,6 +78,11 @@ class RowFeed:
         self.batches.clear()
         self.rows.clear()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether rows were read and not handed out yet."""
+        return bool(self.rows or self.batches)
+
     def rest(self) -> list[Row]:
         """The rows of a loop that was left."""
         return list(drained(self.rows))

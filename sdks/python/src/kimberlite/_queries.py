@@ -227,8 +227,12 @@ def _submit_query(
     return submit, kept
 
 
-def cursor_arrow(cursor: int, requested_schema: object | None) -> object:
+def cursor_arrow(cursor: int, rows_wait: bool, requested_schema: object | None) -> object:
     """A PyCapsule of the rows to come, whose end closes the cursor."""
+    if rows_wait:
+        raise InvalidArgumentError(
+            "rows of this cursor were read and not handed out yet; read it as rows, or as Arrow"
+        )
     schema = schema_address(requested_schema)
     return capsule(lambda stream, detail: quick.kmb_cursor_arrow(cursor, schema, stream, detail))
 

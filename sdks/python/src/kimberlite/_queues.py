@@ -8,7 +8,7 @@ a signal handler, a finalizer) neither leaks a result nor frees one twice.
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Callable, ClassVar, Final, Generic, TypeVar
+from typing import Any, Callable, ClassVar, Final, Generic, TypeVar, final
 
 from kimberlite._abi import COMPLETION_FIELDS
 from kimberlite._error_base import KimberliteError
@@ -44,6 +44,7 @@ class Completion(ctypes.Structure):
             quick.kmb_completion_free(ctypes.byref(self))
 
 
+@final
 class Operation(Generic[T]):
     """Something to submit, and how to read its completion.
 

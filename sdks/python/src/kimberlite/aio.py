@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar, overload
 
 from kimberlite import _operations as operations
 from kimberlite import _queries as queries
+from kimberlite import _transfers as transfers
 from kimberlite._abi import CLOSE_TIMEOUT_MS, PAGE_EVENTS, READ_EVENTS
+from kimberlite._arrow import AsyncArrowSource, AsyncEventTable
 from kimberlite._feeds import EventFeed, Feeds, RowFeed, drained
 from kimberlite._generated import AtKind, ClosedError, DataClass
 from kimberlite._handles import Uncopied
 from kimberlite._loops import LoopQueue, loop_queue
 from kimberlite._native import quick
 from kimberlite._queues import Operation, discard_client
+from kimberlite._steps import finish_async
 from kimberlite.client import rows_as, typed
 from kimberlite.types import (
     AppendKey,
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
     from kimberlite._generated import ClientOptions
     from kimberlite._operations import Data
+    from kimberlite._progress import ProgressChoice
+    from kimberlite._transfers import AsyncSource, PathOrFile, Transferred
 
     class _Run(Protocol):
         """How a client awaits an operation."""
@@ -229,6 +234,40 @@ class AsyncClient(Uncopied):
             operations.open_producer(self._handle, operations.call_options(timeout_ms))
         )
 
+    async def import_events(
+        self,
+        stream_id: StreamId,
+        source: AsyncSource,
+        *,
+        first_offset: int | None = None,
+        batch_events: int = transfers.BATCH_EVENTS,
+        progress: ProgressChoice = None,
+        timeout_ms: int | None = None,
+    ) -> Transferred:
+        """Appends the events of a file, or of anything that gives events one by one.
+
+        A file, by its name or open in binary mode (such as one of ``gzip.open``), is NDJSON as
+        ``export_events`` and ``kimberlite export`` write it. Every other iterable, asynchronous or
+        not, gives events as bytes. They are read and appended in batches, so that little memory is
+        needed; nobody else may append meanwhile, or it ends with OffsetMismatchError. An error in
+        the source comes after what stands before it was appended.
+
+        With ``first_offset``, where the source's first event belongs in the stream, it may be
+        interrupted anywhere and called again: what the stream holds from there on is compared
+        instead of appended, so that nothing comes twice and nothing is left out::
+
+            await client.import_events(visits, "visits.ndjson", first_offset=0)
+
+        ``progress`` is a function that gets a ``Progress`` after each batch, ``True`` for a bar of
+        tqdm, or ``False``; by default there is a bar where tqdm is installed and standard error is
+        a terminal. ``timeout_ms`` is for each call.
+        """
+        call = operations.call_options(timeout_ms)
+        steps = transfers.import_events(
+            self._handle, stream_id, source, first_offset, batch_events, progress, call
+        )
+        return await finish_async(steps, self._run)
+
     # Reading.
 
     async def read(
@@ -290,6 +329,58 @@ class AsyncClient(Uncopied):
                 yield page
         finally:
             reader.close()
+
+    def event_table(
+        self,
+        stream_id: StreamId,
+        from_offset: int = 0,
+        *,
+        page_events: int = PAGE_EVENTS,
+        timeout_ms: int | None = None,
+    ) -> AsyncEventTable:
+        """Every event from an offset to the end of the stream, as columns.
+
+        The columns are ``offset``, ``timestamp`` and ``data``; the data is copied once, from what
+        arrived into a batch for each page::
+
+            frame = await client.event_table(visits).to_polars()
+        """
+        call = operations.call_options(timeout_ms)
+        return AsyncEventTable(
+            lambda: operations.Reader(self._handle, stream_id, from_offset, page_events, call)
+        )
+
+    async def export_events(
+        self,
+        stream_id: StreamId,
+        target: PathOrFile,
+        *,
+        from_offset: int = 0,
+        to_offset: int | None = None,
+        resume: bool = False,
+        page_events: int = PAGE_EVENTS,
+        progress: ProgressChoice = None,
+        timeout_ms: int | None = None,
+    ) -> Transferred:
+        """Writes a stream's events, as many as there are now, into a file as NDJSON.
+
+        Each line is an object with ``offset``, ``timestamp``, and ``data``, or ``data_base64``
+        where the data is not UTF-8: what ``kimberlite export`` writes, byte for byte. ``target``
+        is a file that is open in binary mode, or the name of one. One that is there already raises
+        FileExistsError unless ``resume`` is true: it is then cut behind its last whole event, which
+        must be the stream's (else OffsetMismatchError), and gets what is missing::
+
+            await client.export_events(visits, "visits.ndjson", resume=True)
+
+        ``from_offset`` and ``to_offset``, which is not written itself, choose a part. ``progress``
+        and ``timeout_ms`` are those of ``import_events``.
+        """
+        call = operations.call_options(timeout_ms)
+        offsets = from_offset, to_offset
+        steps = transfers.export_events(
+            self._handle, stream_id, target, offsets, resume, page_events, progress, call
+        )
+        return await finish_async(steps, self._run)
 
     async def subscribe(
         self, stream_id: StreamId, from_offset: int = 0, *, timeout_ms: int | None = None
@@ -554,8 +645,8 @@ class AsyncSubscription(Uncopied):
         return f"<kimberlite.AsyncSubscription {'closed' if self._closed else 'open'}>"
 
 
-class AsyncCursor(Uncopied):
-    """A query's rows in batches. Iterate over it for the rows."""
+class AsyncCursor(Uncopied, AsyncArrowSource):
+    """A query's rows in batches. Iterate over it for the rows, or give it to Arrow's consumers."""
 
     def __init__(self, run: _Run, handle: int) -> None:
         """Made by ``AsyncClient.query_cursor``."""
@@ -564,6 +655,7 @@ class AsyncCursor(Uncopied):
         self._run = run
         self._feed = RowFeed()
         columns, position = queries.cursor_schema(handle)
+        self._exported = False
         self.columns = columns
         """The columns in order."""
         self.position: Position = position
@@ -576,6 +668,21 @@ class AsyncCursor(Uncopied):
             return rest
         values = await self._run(queries.cursor_next(self._handle, self._feed.batches))
         return None if values is None else typed(self.columns, values, None)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows to come as a PyCapsule of Arrow's C stream interface, which takes them over.
+
+        A column's type is its declared one, else that of the first values that come; a schema that
+        the consumer asks for, as ``pyarrow.RecordBatchReader.from_stream(cursor, schema)`` does, is
+        independent of them. Who consumes it blocks the thread; ``await`` its ``to_arrow()``,
+        ``to_pandas()`` or ``to_polars()`` where others shall run. To cancel those stops the query.
+        """
+        stream = queries.cursor_arrow(self._handle, self._feed.waiting, requested_schema)
+        self._exported = True
+        return stream
+
+    def _stoppable(self) -> tuple[object, Callable[[], object]]:
+        return self.__arrow_c_stream__(), lambda: quick.kmb_cursor_close(self._handle, None)
 
     async def __aiter__(self) -> AsyncGenerator[Row, None]:
         while (batch := await self.next_batch()) is not None:
@@ -597,7 +704,7 @@ class AsyncCursor(Uncopied):
         self.close()
 
     def __del__(self, _close: Any = quick.kmb_cursor_close) -> None:
-        if not getattr(self, "_closed", True):
+        if not getattr(self, "_closed", True) and not self._exported:
             _close(self._handle, None)
 
     def __repr__(self) -> str:

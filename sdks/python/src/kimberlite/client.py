@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from kimberlite import _operations as operations
 from kimberlite import _queries as queries
+from kimberlite import _transfers as transfers
 from kimberlite._abi import CLOSE_TIMEOUT_MS, PAGE_EVENTS, READ_EVENTS
 from kimberlite._arrow import ArrowSource
 from kimberlite._feeds import EventFeed, Feeds, RowFeed, drained
-from kimberlite._generated import AtKind, DataClass, InvalidArgumentError
+from kimberlite._generated import AtKind, DataClass
 from kimberlite._handles import Uncopied
 from kimberlite._native import quick
 from kimberlite._queues import discard_client, run
+from kimberlite._steps import finish
 from kimberlite.types import (
     AppendKey,
     AppendResult,
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
     from kimberlite._generated import ClientOptions
     from kimberlite._operations import Data
+    from kimberlite._progress import ProgressChoice
+    from kimberlite._transfers import PathOrFile, Source, Transferred
 
 T = TypeVar("T")
 RowT = TypeVar("RowT")
@@ -216,6 +220,40 @@ class Client(Uncopied):
         """
         return run(operations.open_producer(self._handle, operations.call_options(timeout_ms)))
 
+    def import_events(
+        self,
+        stream_id: StreamId,
+        source: Source,
+        *,
+        first_offset: int | None = None,
+        batch_events: int = transfers.BATCH_EVENTS,
+        progress: ProgressChoice = None,
+        timeout_ms: int | None = None,
+    ) -> Transferred:
+        """Appends the events of a file, or of anything that gives events one by one.
+
+        A file, by its name or open in binary mode (such as one of ``gzip.open``), is NDJSON as
+        ``export_events`` and ``kimberlite export`` write it. Every other iterable gives events as
+        bytes. They are read and appended in batches, so that little memory is needed; nobody else
+        may append meanwhile, or it ends with OffsetMismatchError. An error in the source comes
+        after what stands before it was appended.
+
+        With ``first_offset``, where the source's first event belongs in the stream, it may be
+        interrupted anywhere and called again: what the stream holds from there on is compared
+        instead of appended, so that nothing comes twice and nothing is left out::
+
+            client.import_events(visits, "visits.ndjson", first_offset=0)
+
+        ``progress`` is a function that gets a ``Progress`` after each batch, ``True`` for a bar of
+        tqdm, or ``False``; by default there is a bar where tqdm is installed and standard error is
+        a terminal. ``timeout_ms`` is for each call.
+        """
+        call = operations.call_options(timeout_ms)
+        steps = transfers.import_events(
+            self._handle, stream_id, source, first_offset, batch_events, progress, call
+        )
+        return finish(steps)
+
     # Reading.
 
     def read(
@@ -293,6 +331,38 @@ class Client(Uncopied):
         return EventTable(
             lambda: operations.Reader(self._handle, stream_id, from_offset, page_events, call)
         )
+
+    def export_events(
+        self,
+        stream_id: StreamId,
+        target: PathOrFile,
+        *,
+        from_offset: int = 0,
+        to_offset: int | None = None,
+        resume: bool = False,
+        page_events: int = PAGE_EVENTS,
+        progress: ProgressChoice = None,
+        timeout_ms: int | None = None,
+    ) -> Transferred:
+        """Writes a stream's events, as many as there are now, into a file as NDJSON.
+
+        Each line is an object with ``offset``, ``timestamp``, and ``data``, or ``data_base64``
+        where the data is not UTF-8: what ``kimberlite export`` writes, byte for byte. ``target``
+        is a file that is open in binary mode, or the name of one. One that is there already raises
+        FileExistsError unless ``resume`` is true: it is then cut behind its last whole event, which
+        must be the stream's (else OffsetMismatchError), and gets what is missing::
+
+            client.export_events(visits, "visits.ndjson", resume=True)
+
+        ``from_offset`` and ``to_offset``, which is not written itself, choose a part. ``progress``
+        and ``timeout_ms`` are those of ``import_events``.
+        """
+        call = operations.call_options(timeout_ms)
+        offsets = from_offset, to_offset
+        steps = transfers.export_events(
+            self._handle, stream_id, target, offsets, resume, page_events, progress, call
+        )
+        return finish(steps)
 
     def subscribe(
         self, stream_id: StreamId, from_offset: int = 0, *, timeout_ms: int | None = None
@@ -579,11 +649,7 @@ class Cursor(Uncopied, ArrowSource):
         the consumer asks for, as ``pyarrow.RecordBatchReader.from_stream(cursor, schema)`` does, is
         independent of them. While the consumer waits for a batch, Ctrl-C is not heard.
         """
-        if self._feed.rows or self._feed.batches:
-            raise InvalidArgumentError(
-                "rows of this cursor were read and not handed out yet; read it as rows, or as Arrow"
-            )
-        stream = queries.cursor_arrow(self._handle, requested_schema)
+        stream = queries.cursor_arrow(self._handle, self._feed.waiting, requested_schema)
         self._exported = True
         return stream
 
