@@ -1,9 +1,10 @@
 //! The commit thread: takes everything that waits, judges it, writes it as one group, applies it,
-//! and answers. Nothing is answered before the state it was judged on is durable.
+//! and answers. Nothing is answered before the state it was judged on is durable. Where there is no
+//! disk to wait for, a caller may do the same on its own thread.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kimberlite_log::{
@@ -16,8 +17,9 @@ use crate::clock::CommitClock;
 use crate::job::{Done, Job, Reply, Work};
 use crate::queue::{Queue, Woken};
 use crate::sequencer::{Cursor, Group};
-use crate::state::{Entry, Machine};
+use crate::state::{Entry, Machine, closed};
 use crate::stats::CommitStats;
+use crate::waiters::lock;
 
 /// How often producers are looked through for idle ones.
 const EXPIRY_SWEEP: Duration = Duration::from_secs(3_600);
@@ -28,7 +30,11 @@ const MAX_YIELDS: usize = 8;
 /// A buffer for blocks is used again unless a group made it larger than this.
 const MAX_SPARE_BYTES: usize = 32 << 20;
 
-/// The commit thread's own.
+/// Where the committer is while nobody commits; empty once it is gone.
+pub(crate) type Seat = Mutex<Option<Committer>>;
+
+/// The commit thread's own, and of callers who commit on their own thread.
+#[derive(Debug)]
 pub(crate) struct Committer {
     machine: Machine,
     writer: LogWriter,
@@ -76,35 +82,55 @@ impl Committer {
     }
 
     /// Commits until the queue is closed and empty, then closes the log; STORAGE where that was
-    /// not possible in good order.
-    pub(crate) fn run(mut self) -> Result<(), Error> {
+    /// not possible in good order, the defect where a caller's thread met one.
+    pub(crate) fn run(seat: &Seat, queue: &Queue) -> Result<(), Error> {
         let mut waiting = VecDeque::new();
         loop {
+            let mut came = Woken::Idle;
             if waiting.is_empty() {
-                let wake_at = self.audit.next_end().into_iter().chain([self.next_sweep]).min();
-                match self.queue.take(wake_at) {
-                    Woken::Jobs(jobs) => {
-                        waiting = jobs;
-                        self.let_gather(&mut waiting);
-                    }
-                    Woken::Idle => {}
-                    Woken::Closed => break,
-                }
+                let Some(wake_at) = lock(seat).as_ref().map(Committer::wake_at) else { break };
+                came = queue.take(wake_at);
             } else {
-                self.queue.take_more(&mut waiting);
+                queue.take_more(&mut waiting);
             }
-            self.keep_house(&mut waiting);
-            self.commit_some(&mut waiting);
+            let mut seated = lock(seat);
+            let Some(committer) = seated.as_mut() else { break };
+            match came {
+                Woken::Jobs(jobs) => {
+                    waiting = jobs;
+                    committer.let_gather(&mut waiting);
+                }
+                Woken::Idle => {}
+                Woken::Closed => break,
+            }
+            committer.keep_house(&mut waiting);
+            committer.commit_some(&mut waiting);
         }
-        waiting.extend(self.audit.end(true));
+        let Some(mut committer) = lock(seat).take() else {
+            return Err(queue.end().unwrap_or_else(closed));
+        };
+        queue.take_more(&mut waiting);
+        waiting.extend(committer.audit.end(true));
         while !waiting.is_empty() {
-            self.commit_some(&mut waiting);
+            committer.commit_some(&mut waiting);
         }
         // A machine that lacks what was committed would make a false state.
-        let machine = self.broken.is_none().then_some(&self.machine as &dyn StateMachine);
-        self.writer.close_with_state(machine).inspect_err(|error| {
+        let machine = committer.broken.is_none().then_some(&committer.machine as &dyn StateMachine);
+        committer.writer.close_with_state(machine).inspect_err(|error| {
             tracing::warn!(%error, "the log was not closed cleanly");
         })
+    }
+
+    /// When there is something to do though nobody asks.
+    fn wake_at(&self) -> Option<Instant> {
+        self.audit.next_end().into_iter().chain([self.next_sweep]).min()
+    }
+
+    /// Whether these jobs fit into the present segment. The work that comes with the next one is
+    /// the commit thread's.
+    pub(crate) fn has_room(&self, jobs: &VecDeque<Job>) -> bool {
+        let bytes: usize = jobs.iter().map(Job::bytes).sum();
+        bytes as u64 * 2 < self.writer.room()
     }
 
     /// Where the last group was large, those who were answered are sending their next requests just
@@ -141,7 +167,7 @@ impl Committer {
     }
 
     /// Takes as many jobs as one group holds, and commits them.
-    fn commit_some(&mut self, waiting: &mut VecDeque<Job>) {
+    pub(crate) fn commit_some(&mut self, waiting: &mut VecDeque<Job>) {
         if waiting.is_empty() {
             return;
         }

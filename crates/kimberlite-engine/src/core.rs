@@ -1,19 +1,22 @@
 //! What the operations share.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use kimberlite_wire::{Error, Operation};
+use kimberlite_wire::{Error, ErrorCode, Operation};
 use tokio::sync::oneshot;
 
 use crate::answer::{Answer, BoxFuture};
 use crate::audit::Audit;
 use crate::authority;
 use crate::clock::CommitClock;
+use crate::commit::Seat;
+use crate::direct;
 use crate::job::{Job, Reply, Work};
 use crate::loader::Loader;
-use crate::options::EngineOptions;
-use crate::pool::Pool;
+use crate::options::{EngineOptions, Storage};
+use crate::pool::{Pool, panic_text};
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::sql::QueryMemory;
@@ -38,6 +41,9 @@ pub(crate) struct Core {
     pub(crate) query_memory: QueryMemory,
     pub(crate) stats: Arc<CommitStats>,
     pub(crate) clock: Arc<CommitClock>,
+    pub(crate) seat: Seat,
+    /// Why the engine did not end in good order.
+    pub(crate) unclean: OnceLock<Error>,
 }
 
 impl Core {
@@ -62,8 +68,15 @@ impl Core {
         let (tell, answer) = oneshot::channel();
         let key = work.append_key();
         let job = Job { work, reply: Reply::Call(tell), deadline: deadline.at() };
-        if let Err(error) = self.queue.push(job) {
-            return refused(error);
+        // Waking the commit thread takes many times as long as a commit without a disk.
+        let pushed = match self.options.storage {
+            Storage::Memory => self.queue.push_or_enter(job),
+            _ => self.queue.push(job).map(|()| None),
+        };
+        match pushed {
+            Ok(None) => {}
+            Ok(Some(job)) => direct::commit(self, job),
+            Err(error) => return refused(error),
         }
         let applied = self.applied.clone();
         Box::pin(async move {
@@ -76,6 +89,28 @@ impl Core {
             };
             answer.map(Answer::of)
         })
+    }
+
+    /// Ends everything, if it has not ended, and refuses what waits: nobody will do it. The panic of
+    /// whoever committed is the reason, if there was one.
+    pub(crate) fn end(&self, panic: Option<&(dyn Any + Send)>) {
+        let failure = panic.map(|panic| {
+            tracing::error!(panic = panic_text(panic), "committing panicked");
+            let detail = format!(
+                "the thread that commits panicked, so that the database is of no use until it is \
+                 opened again; the panic was: {}",
+                panic_text(panic)
+            );
+            Error::new(ErrorCode::Panic, detail)
+        });
+        match failure.clone() {
+            Some(error) => {
+                self.unclean.get_or_init(|| error.clone());
+                self.applied.fail(error);
+            }
+            None => self.applied.close(),
+        }
+        self.queue.abandon(failure);
     }
 
     /// Waits until the applied state is at least as new as this.

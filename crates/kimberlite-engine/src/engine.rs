@@ -19,7 +19,7 @@ use crate::core::{Core, Outcome, refused};
 use crate::job::Work;
 use crate::loader::Loader;
 use crate::options::{EngineOptions, Storage};
-use crate::pool::{Pool, join, panic_text};
+use crate::pool::{Pool, join};
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::sql::QueryMemory;
@@ -43,8 +43,6 @@ pub struct Engine {
 struct Owner {
     core: Arc<Core>,
     commit: Mutex<Option<JoinHandle<()>>>,
-    /// Set by the commit thread where it did not end in good order.
-    unclean: Arc<OnceLock<Error>>,
 }
 
 impl Drop for Owner {
@@ -83,9 +81,11 @@ impl Engine {
         let audit = Arc::new(Audit::new(&queue, options.audit_window_ms));
         let clock = Arc::new(CommitClock::new(options.clock.clone()));
         let stats = Arc::new(CommitStats::new());
+        let (log_id, applied) = (writer.log_id(), machine.applied.clone());
+        let committer = Committer::new(machine, writer, &queue, &audit, &clock, &stats);
         let core = Arc::new(Core {
-            log_id: writer.log_id(),
-            applied: machine.applied.clone(),
+            log_id,
+            applied,
             queue: queue.clone(),
             audit: audit.clone(),
             loader: Loader::new(log),
@@ -97,11 +97,11 @@ impl Engine {
             stats: stats.clone(),
             clock: clock.clone(),
             options,
+            seat: Mutex::new(Some(committer)),
+            unclean: OnceLock::new(),
         });
-        let committer = Committer::new(machine, writer, &queue, &audit, &clock, &stats);
-        let unclean = Arc::new(OnceLock::new());
-        let commit = Mutex::new(Some(start(committer, &core, &unclean)?));
-        Ok(Engine { owner: Arc::new(Owner { core, commit, unclean }) })
+        let commit = Mutex::new(Some(start(&core)?));
+        Ok(Engine { owner: Arc::new(Owner { core, commit }) })
     }
 
     /// The identity of the database.
@@ -230,7 +230,7 @@ impl Engine {
     /// Why the log was not closed cleanly, once the engine was closed; `None` where it was, or is
     /// still open. What was acknowledged is durable in any case.
     pub fn close_error(&self) -> Option<Error> {
-        self.owner.unclean.get().cloned()
+        self.owner.core.unclean.get().cloned()
     }
 }
 
@@ -270,37 +270,20 @@ fn recover(options: &EngineOptions) -> Result<(Machine, LogWriter, LogReader), E
     Ok((machine, writer, log))
 }
 
-fn start(
-    committer: Committer,
-    core: &Arc<Core>,
-    unclean: &Arc<OnceLock<Error>>,
-) -> Result<JoinHandle<()>, Error> {
-    let (core, unclean) = (core.clone(), unclean.clone());
+fn start(core: &Arc<Core>) -> Result<JoinHandle<()>, Error> {
+    let core = core.clone();
     let thread = std::thread::Builder::new().name("kimberlite-commit".to_string());
     let run = move || {
-        let ended = catch_unwind(AssertUnwindSafe(|| committer.run()));
+        let ended = catch_unwind(AssertUnwindSafe(|| Committer::run(&core.seat, &core.queue)));
         if let Ok(Err(error)) = &ended {
-            // Only this thread sets it.
-            let _ = unclean.set(error.clone());
+            core.unclean.get_or_init(|| error.clone());
+        }
+        if ended.is_err() {
+            // Nobody may go on with what is half done.
+            drop(lock(&core.seat).take());
         }
         // However it ended: nobody may wait for it any more.
-        let failure = ended.err().map(|panic| {
-            tracing::error!(panic = panic_text(&*panic), "the commit thread panicked");
-            let detail = format!(
-                "the thread that commits panicked, so that the database is of no use until it is \
-                 opened again; the panic was: {}",
-                panic_text(&*panic)
-            );
-            Error::new(ErrorCode::Panic, detail)
-        });
-        match failure.clone() {
-            Some(error) => {
-                let _ = unclean.set(error.clone());
-                core.applied.fail(error);
-            }
-            None => core.applied.close(),
-        }
-        core.queue.abandon(failure);
+        core.end(ended.err().as_deref());
     };
     thread.spawn(run).map_err(|error| {
         let detail = format!("the commit thread could not be started: {error}");

@@ -146,6 +146,11 @@ impl Job {
             }
     }
 
+    /// Whether it takes a few microseconds where no disk is involved.
+    pub(crate) fn is_quick(&self) -> bool {
+        matches!(&self.work, Work::Append(AppendWork { events: Events::Small(_), .. }))
+    }
+
     /// Whether it may use the space that the log keeps back for when the disk is full: what lets
     /// the database go on being audited, and administered back to health.
     pub(crate) fn may_use_reserve(&self) -> bool {

@@ -19,6 +19,7 @@ mod commit;
 mod core;
 mod cut;
 mod decide;
+mod direct;
 mod engine;
 mod job;
 mod loader;

@@ -32,6 +32,8 @@ struct Inner {
     bytes: usize,
     /// The commit thread sleeps, or is about to.
     sleeping: bool,
+    /// A caller commits on its own thread, and will look here once more.
+    direct: bool,
     closed: bool,
     /// Why it was abandoned, where that was not for closing.
     failure: Option<Error>,
@@ -53,6 +55,33 @@ impl Inner {
     fn end(&self) -> Error {
         self.failure.clone().unwrap_or_else(closed)
     }
+
+    /// CLOSED once the queue is closed, OVERLOADED while too much waits.
+    fn check(&self) -> Result<(), Error> {
+        if self.closed {
+            return Err(self.end());
+        }
+        if self.bytes > MAX_QUEUED_BYTES {
+            let detail = format!("{} bytes of requests wait to be committed", self.bytes);
+            let mut error = Error::new(ErrorCode::Overloaded, detail);
+            error.retry_after_ms = RETRY_AFTER_MS;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, job: Job) {
+        self.bytes += job.bytes();
+        self.jobs.push_back(job);
+    }
+
+    /// Adds jobs before all others.
+    fn put_back(&mut self, jobs: VecDeque<Job>) {
+        for job in jobs.into_iter().rev() {
+            self.bytes += job.bytes();
+            self.jobs.push_front(job);
+        }
+    }
 }
 
 impl Queue {
@@ -60,23 +89,48 @@ impl Queue {
     /// dropped then.
     pub(crate) fn push(&self, job: Job) -> Result<(), Error> {
         let mut inner = lock(&self.inner);
-        if inner.closed {
-            return Err(inner.end());
-        }
-        if inner.bytes > MAX_QUEUED_BYTES {
-            let detail = format!("{} bytes of requests wait to be committed", inner.bytes);
-            let mut error = Error::new(ErrorCode::Overloaded, detail);
-            error.retry_after_ms = RETRY_AFTER_MS;
-            return Err(error);
-        }
-        inner.bytes += job.bytes();
-        inner.jobs.push_back(job);
-        let sleeping = std::mem::take(&mut inner.sleeping);
+        inner.check()?;
+        // Whoever commits on its own thread takes what is like its own job.
+        let waits = inner.direct && job.is_quick() && inner.jobs.iter().all(Job::is_quick);
+        inner.add(job);
+        let wake = !waits && std::mem::take(&mut inner.sleeping);
         drop(inner);
-        if sleeping {
+        if wake {
             self.woken.notify_one();
         }
         Ok(())
+    }
+
+    /// Adds a job, or gives it back to be committed by the caller: where it is quick, nothing is
+    /// before it, and the commit thread would have to be woken for it. [`Queue::leave`] follows.
+    pub(crate) fn push_or_enter(&self, job: Job) -> Result<Option<Job>, Error> {
+        if job.is_quick() {
+            let mut inner = lock(&self.inner);
+            inner.check()?;
+            if inner.sleeping && !inner.direct && inner.jobs.is_empty() {
+                inner.direct = true;
+                return Ok(Some(job));
+            }
+        }
+        self.push(job).map(|()| None)
+    }
+
+    /// For whoever was let in: takes what came meanwhile where that is `wanted` and as quick, else
+    /// leaves it to the commit thread; `None` where the caller is done. `undone` is left as well.
+    pub(crate) fn leave(&self, wanted: bool, undone: VecDeque<Job>) -> Option<VecDeque<Job>> {
+        let mut inner = lock(&self.inner);
+        inner.put_back(undone);
+        if wanted && !inner.jobs.is_empty() && inner.jobs.iter().all(Job::is_quick) {
+            inner.bytes = 0;
+            return Some(std::mem::take(&mut inner.jobs));
+        }
+        inner.direct = false;
+        let wake = !inner.jobs.is_empty() && std::mem::take(&mut inner.sleeping);
+        drop(inner);
+        if wake {
+            self.woken.notify_one();
+        }
+        None
     }
 
     /// Bytes of the jobs that wait.
@@ -158,10 +212,12 @@ impl Queue {
         let (jobs, deadlines, end) = {
             let mut inner = lock(&self.inner);
             inner.closed = true;
-            inner.failure = failure;
+            // The first reason is the reason.
+            inner.failure = inner.failure.take().or(failure);
             let end = inner.end();
             (std::mem::take(&mut inner.jobs), std::mem::take(&mut inner.deadlines), end)
         };
+        self.woken.notify_one();
         jobs.into_iter().for_each(|job| job.reply.send(Err(end.clone())));
         deadlines.into_values().for_each(Waker::wake);
     }

@@ -243,3 +243,57 @@ fn verification_agrees() {
     assert_eq!((verified.valid, verified.count, verified.first_bad_offset), (true, 20, u64::MAX));
     assert_eq!(verified.head, info.head);
 }
+
+/// Many threads append to a database in memory, where whoever finds nothing before it commits by
+/// itself: every append is there once, in an order that each thread's own fits into, across
+/// segments, and what is closed meanwhile is either there or was refused.
+#[test]
+fn threads_share_a_database_in_memory() {
+    let engine = memory();
+    let writer = writer(&engine);
+    let stream = writer.stream("events");
+    let append = |thread: usize, number: usize| {
+        // Larger ones are left to the commit thread, as are those that need a new segment.
+        let bytes = if number % 10 == 9 { 40_000 } else { 100 };
+        let mut data = vec![0u8; bytes];
+        data[0] = thread as u8;
+        data[1..5].copy_from_slice(&(number as u32).to_le_bytes());
+        writer.append(stream, &[&data]).map(|appended| appended.first_offset)
+    };
+    let rounds = 300;
+    let offsets: Vec<Vec<u64>> = std::thread::scope(|scope| {
+        let append = &append;
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                scope.spawn(move || {
+                    (0..rounds).map(|number| append(thread, number).unwrap()).collect()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let stored = writer.data(stream);
+    assert_eq!(stored.len(), 4 * rounds);
+    for (thread, offsets) in offsets.iter().enumerate() {
+        assert!(offsets.is_sorted(), "thread {thread}");
+        for (number, offset) in offsets.iter().enumerate() {
+            let data = &stored[*offset as usize];
+            let told = u32::from_le_bytes([data[1], data[2], data[3], data[4]]);
+            assert_eq!((data[0] as usize, told as usize), (thread, number));
+        }
+    }
+    let (refused, done) = std::thread::scope(|scope| {
+        let append = &append;
+        let late = scope.spawn(move || {
+            (0..).map(|number| append(9, number)).find_map(Result::err).map(|error| error.code)
+        });
+        while writer.engine.position() < 4 * rounds as u64 + 50 {
+            std::thread::yield_now();
+        }
+        let done = std::time::Instant::now();
+        engine.close();
+        (late.join().unwrap(), done.elapsed())
+    });
+    assert_eq!(refused, Some(ErrorCode::Closed));
+    assert!(done < PATIENCE, "{done:?}");
+}

@@ -104,6 +104,11 @@ impl LogWriter {
         self.failed.as_ref()
     }
 
+    /// How many bytes the present segment still has room for.
+    pub fn room(&self) -> u64 {
+        self.active.room()
+    }
+
     /// How long the last group's sync took.
     pub fn last_sync(&self) -> Duration {
         self.last_sync
