@@ -39,8 +39,9 @@ pub struct EngineOptions {
     pub query_rows: u64,
     /// How many queries run at a time, at most, each on a thread, which start when they are needed.
     /// A query that waits for its reader to take rows does not count, nor does one that cannot be
-    /// stopped at the end of its time; there may be 96 of those, 64 of one tenant.
-    /// Where there are three or more, one tenant's queries get all but one of them.
+    /// stopped at the end of its time; there may be 96 of those, and a tenant gets at most half of
+    /// what the others leave. Where there are three or more, one tenant's queries get all but one
+    /// of them.
     pub query_threads: usize,
     /// How many queries that have run for a second may go on beside those, on threads of their own,
     /// while others wait; at most half of them are one tenant's.

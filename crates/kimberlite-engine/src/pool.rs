@@ -20,8 +20,9 @@ const MAX_WAITING: usize = 4_096;
 const MAX_WAITING_OF_TENANT: usize = MAX_WAITING / 2;
 /// How many tasks may be aside, beyond which new ones are refused.
 const MAX_ASIDE: usize = 96;
-/// How many of them may be one tenant's.
-const MAX_ASIDE_OF_TENANT: usize = 64;
+/// A tenant may have at most this part of what the others leave: a lone one 48, the next one 24 …
+/// However many take all that they may, something is left for one more.
+const ASIDE_PART_OF_TENANT: usize = 2;
 /// Work that goes on for longer than this is slow: it may not keep others waiting.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// How often a thread that waits for a place looks for one.
@@ -170,10 +171,12 @@ impl Inner {
 
     /// Whether one more task of this tenant may be aside.
     fn check_aside(&self, tenant_id: u64) -> Result<(), Error> {
-        let (count, whose) = if self.aside() >= MAX_ASIDE {
+        let (all, own) = (self.aside(), self.aside_of(tenant_id));
+        let may = MAX_ASIDE.saturating_sub(all - own) / ASIDE_PART_OF_TENANT;
+        let (count, whose) = if all >= MAX_ASIDE {
             (MAX_ASIDE, "")
-        } else if self.aside_of(tenant_id) >= MAX_ASIDE_OF_TENANT {
-            (MAX_ASIDE_OF_TENANT, " of this tenant")
+        } else if own >= may.max(1) {
+            (own, " of this tenant")
         } else {
             return Ok(());
         };
@@ -454,18 +457,27 @@ mod tests {
         let pool = Pool::new(1, 0);
         let patience = Duration::from_secs(10);
         let mut aside = Vec::new();
-        for number in 0..MAX_ASIDE {
-            let tenant_id = 1 + (number / MAX_ASIDE_OF_TENANT) as u64;
-            let pipe = Arc::new(Pipe::of(tenant_id, None));
-            let (told, release) = held(&pool, &pipe);
-            told.recv_timeout(patience).unwrap();
-            pool.set_aside(&pipe).unwrap();
-            aside.push((pipe, release));
-            if number + 1 == MAX_ASIDE_OF_TENANT {
-                let error = pool.submit(&Arc::new(Pipe::of(1, None)), Box::new(|| ()));
-                assert!(error.unwrap_err().detail.contains("of this tenant"));
+        let mut taken = Vec::new();
+        for tenant_id in 1..=MAX_ASIDE as u64 {
+            let pipe = || Arc::new(Pipe::of(tenant_id, None));
+            let before = aside.len();
+            while lock(&pool.shared.inner).check_aside(tenant_id).is_ok() {
+                let pipe = pipe();
+                let (told, release) = held(&pool, &pipe);
+                told.recv_timeout(patience).unwrap();
+                pool.set_aside(&pipe).unwrap();
+                aside.push((pipe, release));
             }
+            if aside.len() == MAX_ASIDE {
+                break;
+            }
+            taken.push(aside.len() - before);
+            let error = pool.submit(&pipe(), Box::new(|| ())).unwrap_err();
+            assert!(error.detail.contains("of this tenant"), "{error}");
         }
+        // Each of the first gets half of what is left, and each of the last one.
+        assert_eq!(taken[..6], [48, 24, 12, 6, 3, 1]);
+        assert_eq!(aside.len(), MAX_ASIDE);
         let error = pool.submit(&Arc::default(), Box::new(|| ())).unwrap_err();
         assert_eq!(error.code, ErrorCode::Overloaded);
         assert!(error.retry_after_ms > 0 && error.detail.contains("drop"), "{error}");
