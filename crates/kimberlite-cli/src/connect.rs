@@ -191,7 +191,7 @@ fn path_text(option: &str, path: &Path) -> Outcome<String> {
 /// Where the folder of an embedded database is not there, opening it would make an empty one.
 fn must_exist(addresses: &[String]) -> Outcome<()> {
     let folders = addresses.iter().filter_map(|address| address.strip_prefix("embedded:"));
-    match folders.into_iter().find(|folder| !folder.is_empty() && !Path::new(folder).is_dir()) {
+    match folders.into_iter().find(|folder| !folder.is_empty() && !holds_database(folder)) {
         None => Ok(()),
         Some(folder) => {
             let message = format!("there is no database in {folder:?}");
@@ -199,6 +199,17 @@ fn must_exist(addresses: &[String]) -> Outcome<()> {
                 .cure("check --address; `kimberlite streams create` makes a new database"))
         }
     }
+}
+
+/// Whether a folder is there and holds anything of a database. An empty one may be the place where
+/// a disk should have been mounted. What cannot be listed is left to whoever opens it.
+fn holds_database(folder: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Path::new(folder).is_dir() };
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    names.any(|name| {
+        let name = name.to_string_lossy();
+        ["segment-", "state-", "footer-"].iter().any(|kind| name.starts_with(kind))
+    })
 }
 
 /// The stream of a name.

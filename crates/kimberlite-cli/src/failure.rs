@@ -98,6 +98,21 @@ impl Failure {
         }
     }
 
+    /// Says how to go on, behind the cure. A signal has no message that it could stand behind.
+    pub(crate) fn go_on(self, text: &str) -> Failure {
+        match self {
+            Failure::Told { code, message, cure } => {
+                let cure = cure.map_or(text.to_string(), |cure| format!("{cure}\n  {text}"));
+                Failure::Told { code, message, cure: Some(cure) }
+            }
+            Failure::Signal(_) => {
+                crate::output::note(text);
+                self
+            }
+            Failure::OutputClosed => self,
+        }
+    }
+
     /// Puts what was attempted before the message.
     pub(crate) fn during(self, what: impl fmt::Display) -> Failure {
         match self {

@@ -145,10 +145,17 @@ struct Source {
     terminate: Listener,
 }
 
+/// SIGXFSZ, on every system and processor that is built for.
+#[cfg(unix)]
+const FILE_TOO_LARGE: i32 = 25;
+
 #[cfg(unix)]
 impl Source {
     fn new() -> std::io::Result<Source> {
         use tokio::signal::unix::{SignalKind, signal};
+        // A limit on the size of files is an error of the write that reaches it; by itself the
+        // system would end the command without a word. The handler stays when nobody listens.
+        drop(signal(SignalKind::from_raw(FILE_TOO_LARGE)));
         let ignored = ignored_signals();
         let listen = |kind: SignalKind| {
             // What nohup or a shell's background told us to ignore stays ignored.

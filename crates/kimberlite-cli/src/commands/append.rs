@@ -31,7 +31,7 @@ pub(crate) struct Args {
     stream: String,
 
     /// Events; without any, and without --file, they come from standard input
-    #[arg(value_name = "EVENT", conflicts_with_all = ["file", "format"])]
+    #[arg(value_name = "EVENT", allow_negative_numbers = true, conflicts_with_all = ["file", "format"])]
     events: Vec<String>,
 
     /// A file with events; may be repeated; - is standard input

@@ -10,7 +10,7 @@ use super::read::{Pages, checked_range};
 use crate::connect::{Connection, Database, stream};
 use crate::events::push_json;
 use crate::failure::{Failure, Outcome, exit};
-use crate::output::{self, Output, note};
+use crate::output::{self, Output};
 use crate::progress;
 use crate::signals::Signals;
 use crate::transfer::{FileFormat, MAX_LINE_BYTES, raw};
@@ -44,11 +44,11 @@ pub(crate) struct Args {
     resume: bool,
 
     /// The offset of the first event
-    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+    #[arg(long, allow_negative_numbers = true, value_name = "OFFSET", default_value_t = 0)]
     from: u64,
 
     /// The offset to stop before
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, allow_negative_numbers = true, value_name = "OFFSET")]
     to: Option<u64>,
 
     #[command(flatten)]
@@ -79,8 +79,7 @@ async fn export(args: &Args, client: &Client, signals: &Signals) -> Outcome<()> 
     let done = signals.or(copied).await;
     let flushed = target.finish();
     if let Err(failure) = done {
-        note("--resume goes on from there");
-        return Err(failure);
+        return Err(failure.go_on("--resume goes on from there"));
     }
     flushed?;
     let mut out = Output::stdout();

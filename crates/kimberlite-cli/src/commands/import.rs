@@ -11,7 +11,7 @@ use super::read::Pages;
 use super::streams::hex;
 use crate::connect::{Connection, Database};
 use crate::failure::{Failure, Outcome, exit};
-use crate::output::{Output, note};
+use crate::output::Output;
 use crate::progress;
 use crate::signals::Signals;
 use crate::transfer::FileFormat;
@@ -92,11 +92,11 @@ async fn import(args: &Args, client: &Client, signals: &Signals) -> Outcome<()> 
     import.bar.finish();
     let saved = import.save();
     if let Err(failure) = result {
-        if import.path.is_some() {
-            note("the same command again goes on from there");
-        }
         saved?;
-        return Err(failure);
+        return Err(match import.path {
+            Some(_) => failure.go_on("the same command again goes on from there"),
+            None => failure,
+        });
     }
     import.report("imported")
 }

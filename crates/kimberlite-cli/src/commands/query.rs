@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kimberlite::{At, CallOptions, Client, ErrorCode, Value, limit};
 
@@ -137,16 +138,24 @@ pub(crate) async fn statement_rows(
 ) -> Outcome<()> {
     let (core, options) = (client.as_core(), CallOptions::default());
     let cursor = core.query_cursor(statement, &style.params, style.at, &options).await;
-    let mut cursor = cursor.map_err(|e| explain(e, statement))?;
+    let explained = |e| explain(e, statement, style.at);
+    let mut cursor = cursor.map_err(explained)?;
     let mut writer = rows::writer(style.format, style.raw, cursor.columns());
-    while let Some(batch) = cursor.next_batch().await.map_err(|e| explain(e, statement))? {
+    while let Some(batch) = cursor.next_batch().await.map_err(explained)? {
         writer.rows(out, &batch)?;
     }
     writer.finish(out)
 }
 
 /// A syntax error shows its place in the statement.
-fn explain(error: kimberlite::Error, statement: &str) -> Failure {
+fn explain(error: kimberlite::Error, statement: &str, moment: At) -> Failure {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    if error.code == ErrorCode::InvalidArgument
+        && matches!(moment, At::TimestampNs(ns) if u128::from(ns) > now)
+    {
+        return Failure::from(error)
+            .cure("that moment is still to come; leave it out to see the data as it is now");
+    }
     let at = usize::try_from(error.value).unwrap_or(usize::MAX);
     let is_syntax = error.code == ErrorCode::QuerySyntax;
     let failure = Failure::from(error);

@@ -27,11 +27,11 @@ pub(crate) struct Args {
     stream: String,
 
     /// The offset of the first event
-    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+    #[arg(long, allow_negative_numbers = true, value_name = "OFFSET", default_value_t = 0)]
     from: u64,
 
     /// The offset to stop before
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, allow_negative_numbers = true, value_name = "OFFSET")]
     to: Option<u64>,
 
     /// At most so many events

@@ -6,7 +6,7 @@ use super::streams::hex;
 use crate::connect::{Connection, Database, stream};
 use crate::escape;
 use crate::failure::{Failure, Outcome, exit};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::signals::Signals;
 
 /// Verifies the hash chains of streams
@@ -41,6 +41,9 @@ async fn verify(args: &Args, client: &Client) -> Outcome<()> {
     }
     if args.stream.is_empty() {
         streams = client.list_streams().await?;
+    }
+    if streams.is_empty() {
+        note("there are no streams");
     }
     let mut out = Output::stdout();
     let mut bad = 0;

@@ -19,6 +19,13 @@ fn failed(ran: &Ran, code: i32, words: &[&str]) {
 fn not_found() {
     let home = Home::new();
     failed(&home.run(&["read", "s"]), 3, &["no database in \"db\"", "streams create"]);
+    // A folder where nothing of a database is may be one where a disk is not mounted.
+    std::fs::create_dir(home.path("empty")).expect("made");
+    for command in [&["verify"][..], &["streams", "list"], &["query", "SELECT 1"]] {
+        let ran = home.run(&[command, &["-a", "embedded:empty"]].concat());
+        failed(&ran, 3, &["no database in \"empty\""]);
+    }
+    assert_eq!(std::fs::read_dir(home.path("empty")).expect("there").count(), 0);
     home.ok(&["append", "s", "--create", "non-phi", "x"]);
     for command in ["read", "tail", "append", "verify", "export"] {
         let ran = home.run(&[command, "missing"]);
@@ -170,6 +177,28 @@ fn plain_failure() {
     let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
     let output = home.command(&["read", "s"]).stdout(full).output().expect("runs");
     failed(&crate::common::ran(output), 1, &["standard output", "No space left"]);
+}
+
+/// 1: a limit on the size of files is told like a full disk; the export goes on where there is more
+/// room.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_grow_too_large() {
+    let server = server();
+    let home = Home::of(&server);
+    let event = "x".repeat(300_000);
+    let lines = [event.as_str(); 4].join("\n");
+    home.run_with(&["append", "s", "--create", "non-phi"], lines.as_bytes());
+    // Blocks of 512 bytes or of 1,024, as the shell has it.
+    let script = "ulimit -f 600; exec \"$0\" export s -o out.ndjson";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, crate::common::BINARY]);
+    home.environment(&mut command);
+    let ran = crate::common::ran(command.output().expect("it runs"));
+    failed(&ran, 1, &["out.ndjson: File too large", "--resume goes on from there"]);
+    home.ok(&["export", "s", "-o", "out.ndjson", "--resume"]);
+    home.ok(&["export", "s", "-o", "whole.ndjson"]);
+    assert!(home.file("out.ndjson") == home.file("whole.ndjson"));
 }
 
 /// 143 and 130: the signal is told, and an embedded database is left in good order.
