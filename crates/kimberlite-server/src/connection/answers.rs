@@ -132,10 +132,8 @@ impl Connection {
             return;
         }
         for slot in self.slots.select(|entry| entry.deadline.is_some_and(|at| at <= now)) {
-            let error = Error::new(
-                ErrorCode::Timeout,
-                "the request's deadline passed on the server; an append may still happen",
-            );
+            let Some((entry, _)) = self.slots.get_mut(slot) else { continue };
+            let error = Error::new(ErrorCode::Timeout, overdue(entry.operation));
             self.end(slot, &error);
         }
         self.next_deadline = self.slots.iter().filter_map(|entry| entry.deadline).min();
@@ -146,5 +144,38 @@ impl Connection {
         for slot in self.slots.select(|entry| wanted(entry.operation)) {
             self.end(slot, error);
         }
+    }
+}
+
+/// What is told where a request's deadline passes. Only what changes something may still happen.
+const fn overdue(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Append => {
+            "the request's deadline passed on the server; the append may still happen"
+        }
+        Operation::CreateStream
+        | Operation::OpenProducer
+        | Operation::CreateTenant
+        | Operation::DeleteTenant => {
+            "the request's deadline passed on the server; the change may still happen"
+        }
+        _ => "the request's deadline passed on the server",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever reads is not told of a change that may still happen, and whoever changes is.
+    #[test]
+    fn only_changes_may_still_happen() {
+        for operation in Operation::ALL {
+            let name = operation.name();
+            let starts = ["append", "open_", "create_", "delete_"];
+            let changes = starts.iter().any(|start| name.starts_with(start));
+            assert_eq!(overdue(operation).contains("may still happen"), changes, "{name}");
+        }
+        assert!(overdue(Operation::Append).contains("the append"));
     }
 }
