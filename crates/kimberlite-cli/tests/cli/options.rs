@@ -103,3 +103,19 @@ fn too_large() {
     assert!(whole.code == 2 && whole.err.contains("8388608"), "{whole:?}");
     assert_eq!(home.run_with(&["append", "s"], &large[1..]).code, 0);
 }
+
+/// Numbers below zero are events where events stand, and named as wrong where offsets do; a moment
+/// to come is told as that; a database without streams says so.
+#[test]
+fn what_new_users_try() {
+    let home = Home::new();
+    home.ok(&["append", "s", "--create", "non-phi", "-5", "-7.5"]);
+    assert_eq!(home.ok(&["read", "s", "--format", "lines"]), "-5\n-7.5\n");
+    let below = home.run(&["read", "s", "--from", "-1"]);
+    assert!(below.code == 2 && below.err.contains("'-1' for '--from <OFFSET>'"), "{below:?}");
+    let late = home.run(&["query", "SELECT 1", "--at-time", "2500-01-01"]);
+    assert!(late.code == 2 && late.err.contains("still to come"), "{late:?}");
+    let server = crate::common::server();
+    let none = Home::of(&server).run(&["verify"]);
+    assert_eq!((none.code, none.err.as_str()), (0, "there are no streams\n"));
+}
