@@ -21,6 +21,10 @@ pub enum Fault {
     Error,
     /// It is half done when the power goes; nothing works until `power_cycle`.
     Crash,
+    /// It says that it is done, and is: but a sync keeps only a part, and forgets that it never
+    /// wrote the rest, which the machine goes on showing while it has power. No later sync writes
+    /// it either.
+    Lie,
 }
 
 /// What becomes of what was not synced when the power goes.
@@ -256,8 +260,8 @@ impl World {
     /// The same for an operation that is done or not, with nothing between.
     fn begin_whole(&mut self) -> io::Result<()> {
         match self.begin() {
-            Some(_) => Err(io::Error::other("a simulated error")),
-            None => Ok(()),
+            Some(Fault::Error | Fault::Crash) => Err(io::Error::other("a simulated error")),
+            Some(Fault::Lie) | None => Ok(()),
         }
     }
 
@@ -429,7 +433,18 @@ impl Disk for FaultyDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         let mut world = self.alive()?;
-        world.begin_whole()?;
+        match world.begin() {
+            None => {}
+            Some(Fault::Lie) => {
+                let changes = std::mem::take(&mut world.name_changes);
+                let kept = world.random(changes.len() as u64 + 1) as usize;
+                for change in changes.into_iter().take(kept) {
+                    change.apply(&mut world.durable_names);
+                }
+                return Ok(());
+            }
+            Some(_) => return Err(io::Error::other("a simulated error")),
+        }
         world.name_changes.clear();
         world.durable_names = world.names.clone();
         Ok(())
@@ -466,7 +481,7 @@ impl DiskFile for FaultyFile {
 
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
         let mut world = alive(&self.world, self.run)?;
-        let fault = world.begin();
+        let fault = world.begin().filter(|fault| *fault != Fault::Lie);
         let len = world.file(self.file)?.visible.len() as u64;
         let grows = (position + bytes.len() as u64).saturating_sub(len);
         let free = world.capacity.map_or(u64::MAX, |all| all.saturating_sub(world.used()));
@@ -491,13 +506,16 @@ impl DiskFile for FaultyFile {
                 Ok(())
             }
             Some(fault) => {
-                if fault == Fault::Error {
+                if fault != Fault::Crash {
                     let unsynced = std::mem::take(&mut world.file(self.file)?.unsynced);
                     for (sector, versions) in unsynced {
                         if world.random(2) == 0 {
                             world.file(self.file)?.store(sector, &versions[versions.len() - 1]);
                         }
                     }
+                }
+                if fault == Fault::Lie {
+                    return Ok(());
                 }
                 Err(io::Error::other("a simulated error"))
             }

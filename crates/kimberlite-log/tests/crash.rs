@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Kept, Opened, append, bare, check_recovered, command, open_log};
+use common::{Kept, Opened, append, bare, check_recovered, command, open_log, rounds};
 use kimberlite_log::{EntryDraft, EntryKind, Fault, FaultyDisk, LogOptions, Tear};
 use kimberlite_wire::{Error, ErrorCode};
 
@@ -74,10 +74,12 @@ fn goes_on(disk: &FaultyDisk, mut log: Opened, about: &str) {
 /// acknowledged is there, what was under way is there as whole entries or not, and the log goes on.
 #[test]
 fn a_crash_at_every_operation_loses_nothing_acknowledged() {
-    let tears = [Tear::Lose, Tear::Keep, Tear::Random, Tear::Random, Tear::Random];
+    let fixed = [(0, Tear::Lose), (0, Tear::Keep)];
+    let tears: Vec<_> =
+        fixed.into_iter().chain(rounds(3).map(|round| (round, Tear::Random))).collect();
     for operation in 0..operations() {
-        for (number, tear) in tears.into_iter().enumerate() {
-            let seed = operation * 100 + number as u64;
+        for (round, tear) in tears.iter().copied() {
+            let seed = round * 1_000 + operation;
             let about = format!("seed {seed}, a crash at operation {operation}, {tear:?}");
             let disk = FaultyDisk::new(seed);
             disk.fail_at(operation, Fault::Crash);
@@ -94,10 +96,11 @@ fn a_crash_at_every_operation_loses_nothing_acknowledged() {
 /// The power goes again at every operation of the recovery after a crash.
 #[test]
 fn a_crash_in_the_recovery_loses_nothing_acknowledged() {
-    for operation in 0..operations() {
+    let lives = rounds(1).flat_map(|round| (0..operations()).map(move |at| (round, at)));
+    for (round, operation) in lives {
         let mut again = 0;
         loop {
-            let seed = operation * 1000 + again;
+            let seed = round * 1_000_000 + operation * 1_000 + again;
             let about = format!("seed {seed}, crashes at {operation} and {again} later");
             let disk = FaultyDisk::new(seed);
             disk.fail_at(operation, Fault::Crash);
@@ -124,8 +127,8 @@ fn a_crash_in_the_recovery_loses_nothing_acknowledged() {
 #[test]
 fn a_failure_at_every_operation_is_final_until_reopened() {
     for operation in 0..operations() {
-        for round in 0..4 {
-            let seed = operation * 10 + round;
+        for round in rounds(4) {
+            let seed = round * 1_000 + operation;
             let about = format!("seed {seed}, a failure at operation {operation}");
             let disk = FaultyDisk::new(seed);
             disk.fail_at(operation, Fault::Error);
@@ -213,6 +216,32 @@ fn every_subset_of_an_unsynced_groups_sectors_recovers() {
             }
             goes_on(&disk, log, &about);
         }
+    }
+}
+
+/// Random parts of the sectors of unsynced groups of every size, more than can all be tried.
+#[test]
+fn parts_of_large_unsynced_groups_recover() {
+    let options =
+        LogOptions { segment_bytes: 64 << 10, reserve_bytes: 0, index_cache_bytes: 1 << 20 };
+    for seed in rounds(300) {
+        let about = format!("seed {seed}");
+        let disk = FaultyDisk::new(seed);
+        let mut log = open_log(Arc::new(disk.clone()), options).expect(&about);
+        let first = append(1, (seed * 613 % 3_000) as usize);
+        log.writer.commit(std::slice::from_ref(&first)).expect(&about);
+        let len = |ordinal: u64| (ordinal * seed * 7_919 % 6_000) as usize;
+        let group: Vec<_> = (2..3 + seed % 9).map(|number| append(number, len(number))).collect();
+        // A write and its sync, where nothing else must be prepared for it.
+        disk.fail_at(disk.operations() + 1, Fault::Crash);
+        log.writer.commit(&group).expect_err(&about);
+        let kept: Vec<Kept> = group.iter().map(Kept::from).collect();
+        let disk = disk.power_cycle(Tear::Random);
+        let log = open_log(Arc::new(disk.clone()), options).expect(&about);
+        check_recovered(&log, &[Kept::from(&first)], &kept, &about);
+        drop(log);
+        let log = open_log(Arc::new(disk.power_cycle(Tear::Lose)), options).expect(&about);
+        check_recovered(&log, &[Kept::from(&first)], &kept, &about);
     }
 }
 

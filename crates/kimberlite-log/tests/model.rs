@@ -5,10 +5,11 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Kept, Opened, append, bare, check_recovered, command, open_log};
+use common::{Kept, Opened, append, bare, check_recovered, command, open_log, rounds};
 use kimberlite_log::{EntryDraft, EntryKind, Fault, FaultyDisk, LogOptions, Tear};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -142,8 +143,19 @@ fn live(seed: u64, segment_bytes: u64, reserve_bytes: u64, background: bool, ste
     life.open();
 }
 
+/// As many lives as KIMBERLITE_ROUNDS says; with KIMBERLITE_SEED, those that follow from it.
+fn config() -> ProptestConfig {
+    let seeds = rounds(400);
+    let rng_seed = match std::env::var("KIMBERLITE_SEED") {
+        Ok(_) => RngSeed::Fixed(seeds.start),
+        Err(_) => RngSeed::Random,
+    };
+    let cases = (seeds.end - seeds.start) as u32;
+    ProptestConfig { cases, rng_seed, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Whatever happens, the log is a list: what was acknowledged, in order, and nothing else but
     /// whole entries of the one group that was under way.

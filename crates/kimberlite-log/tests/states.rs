@@ -2,9 +2,10 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use common::append;
+use common::{append, bare};
 use kimberlite_log::{
     Database, Disk, EntryKind, EntryPlace, EntryView, FaultyDisk, LogOptions, LogReader, LogWriter,
     StateMachine, open_database,
@@ -65,6 +66,62 @@ fn open(disk: &FaultyDisk, covered: u64) -> (LogWriter, LogReader, Counting) {
     (writer, reader, machine)
 }
 
+/// Keeps the segment of every block by its offset, until the index knows it.
+#[derive(Default)]
+struct Placing {
+    index: u64,
+    places: BTreeMap<u64, u64>,
+}
+
+impl StateMachine for Placing {
+    fn restore(&mut self, state: &[u8]) -> Result<(), Error> {
+        let mut numbers = state
+            .chunks_exact(8)
+            .map(|bytes| bytes.try_into().map(u64::from_le_bytes).expect("eight bytes"));
+        self.index = numbers.next().unwrap_or(0);
+        while let (Some(offset), Some(segment)) = (numbers.next(), numbers.next()) {
+            self.places.insert(offset, segment);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: &EntryView<'_>, place: EntryPlace) -> Result<(), Error> {
+        assert_eq!(entry.header().index, self.index + 1, "every entry once, in order");
+        self.index += 1;
+        for row in entry.rows() {
+            self.places.insert(row.first_offset, place.segment);
+        }
+        Ok(())
+    }
+
+    fn encode(&self, first_segment: u64) -> Vec<u8> {
+        let kept = self.places.iter().filter(|(_, segment)| **segment >= first_segment);
+        let numbers = std::iter::once(self.index).chain(kept.flat_map(|(o, s)| [*o, *s]));
+        numbers.flat_map(u64::to_le_bytes).collect()
+    }
+
+    fn forget_places(&mut self, upto_segment: u64) {
+        self.places.retain(|_, segment| *segment > upto_segment);
+    }
+}
+
+struct AnyPlaces;
+
+impl Database for AnyPlaces {
+    fn machine(&self) -> Box<dyn StateMachine + Send> {
+        Box::new(Placing::default())
+    }
+
+    fn covered(&self, _segment: u64) {}
+}
+
+fn open_placing(disk: &FaultyDisk, about: &str) -> (LogWriter, LogReader, Placing) {
+    let mut machine = Placing::default();
+    let opened = open_database(Arc::new(disk.clone()), OPTIONS, &mut machine, Arc::new(AnyPlaces));
+    let (writer, reader) = opened.expect(about);
+    (writer, reader, machine)
+}
+
 /// An epoch, and then blocks that count: one of every entry's stream, and at times of a rare one.
 fn write(writer: &mut LogWriter, from: u64, upto: u64) -> Counting {
     for ordinal in from..upto {
@@ -101,6 +158,44 @@ fn a_start_reads_only_what_comes_after_the_state() {
     let (_, _, machine) = open(&disk, count(&disk, "footer-0-") as u64);
     assert_eq!(machine.index, 141);
     assert!(machine.applied < 4, "{} entries were read again", machine.applied);
+}
+
+/// A flip of any byte of any state or footer, and an end at any of them, changes nothing: each block
+/// is found through the index, or the machine was shown it, and the log goes on.
+#[test]
+fn every_byte_of_states_and_footers_may_be_lost() {
+    let disk = FaultyDisk::new(0);
+    let (mut writer, _, mut machine) = open_placing(&disk, "an empty disk");
+    writer.commit(&[bare(EntryKind::Begin, 0)]).expect("the disk works");
+    for ordinal in 1..9 {
+        let places = writer.commit(&[append(ordinal, 1500)]).expect("the disk works");
+        machine.places.insert(ordinal, places[0].segment);
+        machine.index = ordinal + 1;
+    }
+    writer.close_with_state(Some(&machine)).expect("the disk works");
+    let covered = count(&disk, "footer-0-");
+    assert!(covered >= 3 && count(&disk, "state-") >= 1, "{covered} footers");
+    let names = disk.list().expect("the disk works");
+    let beside = names.iter().filter(|n| n.starts_with("footer-") || n.starts_with("state-"));
+    for name in beside {
+        let whole = disk.content(name).expect("it is listed");
+        for (at, cut) in (0..whole.len()).flat_map(|at| [(at, false), (at, true)]) {
+            let about = format!("{name}, byte {at}, {}", if cut { "an end" } else { "a flip" });
+            let disk = disk.duplicate();
+            match cut {
+                true => disk.set_content(name, &whole[..at]),
+                false => assert!(disk.flip(name, at as u64, 1 << (at % 8))),
+            }
+            let (mut writer, reader, machine) = open_placing(&disk, &about);
+            assert_eq!(machine.index, 9, "{about}");
+            for offset in 1..9 {
+                let page = reader.index().page_of(2, offset, None).expect(&about);
+                let found = page.is_some_and(|page| page.holds(2, offset));
+                assert!(found || machine.places.contains_key(&offset), "{about}: block {offset}");
+            }
+            writer.commit(&[append(9, 1500)]).expect(&about);
+        }
+    }
 }
 
 /// Four thousand segments make footers of three levels above those of the segments, and every block

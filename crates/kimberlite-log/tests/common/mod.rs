@@ -137,3 +137,11 @@ pub fn check_recovered(log: &Opened, acknowledged: &[Kept], under_way: &[Kept], 
     }
     assert_eq!(log.writer.next_index(), found.len() as u64 + 1, "{about}");
 }
+
+/// The seeds of a random test: as many as it is worth in every run, or as KIMBERLITE_ROUNDS says,
+/// from 1 or KIMBERLITE_SEED on.
+pub fn rounds(usually: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
+    let first = number("KIMBERLITE_SEED").unwrap_or(1);
+    first..first + number("KIMBERLITE_ROUNDS").unwrap_or(usually)
+}
