@@ -1,5 +1,6 @@
 //! Runs one target with one input, without the fuzzer: `cargo run --example run
-//! --no-default-features -- TARGET FILE`. With KIMBERLITE_FUZZ_TRACE set, `session` says what it does.
+//! --no-default-features -- TARGET FILE`. With KIMBERLITE_FUZZ_TRACE set, `session` tells what it
+//! does.
 
 use kimberlite_fuzz::TARGETS;
 

@@ -19,6 +19,8 @@ fn main() -> Done {
     golden(&mut seeds, &root)?;
     statements(&mut seeds, &root)?;
     configuration(&mut seeds)?;
+    calls(&mut seeds)?;
+    sessions(&mut seeds)?;
     scripts(&mut seeds)
 }
 
@@ -86,7 +88,7 @@ fn statements(seeds: &mut Seeds, root: &Path) -> Done {
         .map(|sql| sql.trim().trim_matches(['"', '\'', '{', '}', ',']))
         .collect();
     found.extend([
-        "SELECT id, json_extract(data, '$.n') FROM orders WHERE id BETWEEN 3 AND 9 ORDER BY id DESC",
+        "SELECT id, json_extract(data, '$.n') FROM orders WHERE id > 3 ORDER BY id DESC",
         "SELECT o.id, j.key, j.value FROM orders o, json_each(o.data) j LIMIT 20",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n LIMIT 9) SELECT * FROM n",
         "SELECT kind, count(*) FROM (SELECT data->>'kind' AS kind FROM orders) GROUP BY 1",
@@ -136,9 +138,45 @@ fn configuration(seeds: &mut Seeds) -> Done {
         seeds.put("config", name, &[&[0], text.as_bytes()])?;
     }
     seeds.put("config", "patch", &[&[1, 10, 0, 3], b"x=1", &[5]])?;
-    let flags = "--listen\n127.0.0.1:0\n--memory\n--tenant\n7\n--dev-token\nsecret\n--tls-cert\na\n--tls-key\nb";
+    let flags = "--listen\n127.0.0.1:0\n--memory\n--tenant\n7\n--dev-token\nsecret\n\
+                 --tls-cert\na\n--tls-key\nb";
     seeds.put("config", "flags", &[&[2], flags.as_bytes()])?;
     seeds.put("config", "flags-token", &[&[2], b"token\n--name\na\n--role\nreader\n--tenants\n1,2"])
+}
+
+/// One call of the C ABI each, with arguments that are mostly right: zeros choose what is known.
+fn calls(seeds: &mut Seeds) -> Done {
+    for choice in 0..40u8 {
+        for part in 0..6u8 {
+            let call = [choice, 0, part, 0, part, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let then = [30 + part, 0, 0, 20, 0, 0, 0, 0, 0, 0];
+            seeds.put("ffi", &format!("call-{choice}-{part}"), &[&call, &then])?;
+        }
+    }
+    Ok(())
+}
+
+/// Sessions that go well: a connection, its welcome, a few calls and their answers.
+fn sessions(seeds: &mut Seeds) -> Done {
+    let options = [1, 100, 100, 3, 100, 100, 7];
+    let open = [7, 0, 0, 0, 0];
+    let answer = [10, 0, 0, 0, 1, 0];
+    let append = [0, 0, 5, 0, 1, 0, 199];
+    seeds.put(
+        "session",
+        "append",
+        &[&options, &append, &open, &answer, &answer, &append, &answer],
+    )?;
+    for request in 0..5 {
+        let call = [0, 0, request, 1, 150];
+        seeds.put("session", &format!("call-{request}"), &[&options, &call, &open, &answer])?;
+    }
+    let cut = [9, 0, 3, 0];
+    seeds.put(
+        "session",
+        "cut",
+        &[&options, &append, &open, &answer, &cut, &[5, 199], &open, &answer],
+    )
 }
 
 /// Scripts by chance: what they do is found by the fuzzer, that they do something is enough.

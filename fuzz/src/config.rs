@@ -117,7 +117,9 @@ fn secret_is_a_value(text: &str) -> bool {
             let value = value.trim();
             let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
             let key_is_bare = key.trim().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            key_is_bare && quoted.is_some_and(|text| !text.contains(['"', '\\']))
+            key_is_bare
+                && !key.contains(SECRET)
+                && quoted.is_some_and(|text| !text.contains(['"', '\\']))
         })
     };
     let mut lines = text.lines().filter(|line| line.contains(SECRET));

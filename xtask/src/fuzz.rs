@@ -146,7 +146,8 @@ impl Fuzzer {
         let folder = root.join("fuzz");
         let own = || folder.join("target");
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from);
-        let mut build = command(tool, ["fuzz", "build"]);
+        // By itself it builds each crate in one unit, so that large ones keep a core idle.
+        let mut build = command(tool, ["fuzz", "build", "--codegen-units", "16"]);
         if planted {
             build.args(["--features", "planted"]);
         }

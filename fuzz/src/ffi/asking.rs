@@ -16,7 +16,8 @@ const STATEMENTS: &[&str] = &[
     "SELEC",
     "DELETE FROM orders",
     "SELECT 1 WHERE 0",
-    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n LIMIT 3000) SELECT i, hex(i) FROM n",
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n LIMIT 3000) SELECT i, hex(i) \
+     FROM n",
 ];
 
 impl World {

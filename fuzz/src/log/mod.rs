@@ -1,7 +1,7 @@
 //! The log: what a writer left, or what never was a log, damaged at will and opened again.
 //!
-//! Without mended checksums a log that opens holds a prefix of what was written, byte for byte; with
-//! them whatever it holds must still be whole and in order. Either way it must take further entries
+//! Without mended checksums a log that opens holds a prefix of what was written, byte for byte;
+//! with them whatever it holds must still be whole and in order. Either way it must take further entries
 //! and open once more as it was.
 
 mod build;
@@ -49,8 +49,8 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Opens a log whose checksums may have been mended: what it says may be invented by the fuzzer, but
-/// it must be well-formed.
+/// Opens a log whose checksums may have been mended: what it says may be invented by the fuzzer,
+/// but it must be well-formed.
 fn open_anything(image: &Image) {
     let disk = image.to_disk();
     if let Ok(opened) = visit(&disk) {

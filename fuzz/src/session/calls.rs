@@ -52,8 +52,8 @@ pub(super) struct Calls {
     next_tag: u64,
     /// Keys that callers were told to settle by.
     unknown: BTreeSet<(u64, u64)>,
-    /// Calls that end with the input that is handled.
-    ending: BTreeSet<CallId>,
+    /// Calls that end with the input that is handled, and whether their outcome is unknown.
+    ending: BTreeMap<CallId, bool>,
 }
 
 impl Calls {
@@ -101,7 +101,7 @@ impl Calls {
     }
 
     /// These calls end with the input that is handled; what is sent was decided knowing that.
-    pub(super) fn ending(&mut self, calls: impl Iterator<Item = CallId>) {
+    pub(super) fn ending(&mut self, calls: impl Iterator<Item = (CallId, bool)>) {
         self.ending = calls.collect();
     }
 
@@ -237,12 +237,14 @@ impl Calls {
         let producer_id = append.producer_id;
         assert!(producer_id != 0, "an append without a producer");
         assert!(append.acked_below <= append.sequence, "an append is acknowledged by itself");
-        let first = self.unknown.range((producer_id, 0)..=(producer_id, u64::MAX)).next();
-        if let Some((_, sequence)) = first {
+        let unknown = self.unknown.range((producer_id, 0)..=(producer_id, u64::MAX));
+        for (_, sequence) in unknown.filter(|(_, sequence)| !self.settles(producer_id, *sequence)) {
             assert!(append.acked_below <= *sequence, "an unknown outcome is given up");
         }
         for (other, call) in &self.calls {
-            let last = call.copies.last().filter(|_| !call.ended && *other != id);
+            // What ends now and is settled may be forgotten.
+            let is_open = !call.ended && self.ending.get(other) != Some(&false);
+            let last = call.copies.last().filter(|_| is_open && *other != id);
             if let Some(key) = last.and_then(|copy| copy.key)
                 && key.producer_id == producer_id
                 && !last.is_some_and(|copy| copy.fate == Fate::Answered(ErrorCode::ProducerExpired))
@@ -250,6 +252,14 @@ impl Calls {
                 assert!(append.acked_below <= key.sequence, "an open append is given up");
             }
         }
+    }
+
+    /// Whether a call that ends now settles what was unknown under this key.
+    fn settles(&self, producer_id: u64, sequence: u64) -> bool {
+        let key = Some(AppendKey { producer_id, sequence });
+        let settled = self.ending.iter().filter(|(_, is_unknown)| !**is_unknown);
+        let mut calls = settled.filter_map(|(id, _)| self.calls.get(id));
+        calls.any(|call| call.given == key)
     }
 
     /// A stream's appends under way are all on one connection.
@@ -260,7 +270,7 @@ impl Calls {
         links: &BTreeMap<ConnectionId, Link>,
     ) {
         let open = self.calls.iter().filter(|(id, call)| {
-            !call.ended && call.stream_id == Some(stream_id) && !self.ending.contains(id)
+            !call.ended && call.stream_id == Some(stream_id) && !self.ending.contains_key(id)
         });
         for copy in open.flat_map(|(_, call)| &call.copies).filter(|copy| copy.fate == Fate::Open) {
             let elsewhere = copy.connection != connection

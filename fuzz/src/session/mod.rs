@@ -93,7 +93,8 @@ impl World {
             actions.push(action);
         }
         self.calls.ending(actions.iter().filter_map(|action| match action {
-            Action::End { call } | Action::Done { call, .. } => Some(*call),
+            Action::End { call } | Action::Done { call, result: Ok(_) } => Some((*call, false)),
+            Action::Done { call, result: Err(e) } => Some((*call, e.outcome_unknown.is_some())),
             _ => None,
         }));
         // What is written comes first, so that a server can work meanwhile; but it was decided in

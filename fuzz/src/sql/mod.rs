@@ -1,8 +1,8 @@
 //! SQL: any text and parameters against a small database of two tenants.
 //!
-//! No statement panics, hangs, changes anything, or shows what belongs to the other tenant; no error
-//! repeats a parameter; answers are well-formed and within the limits. Statements of a generator are
-//! also run over a copy of the rows, so that what the virtual tables leave out shows.
+//! No statement panics, hangs, changes anything, or shows what belongs to the other tenant; no
+//! error repeats a parameter; answers are well-formed and within the limits. Statements of a
+//! generator are also run over a copy of the rows, so that what the virtual tables leave out shows.
 
 mod database;
 mod statement;
