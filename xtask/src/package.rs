@@ -13,33 +13,59 @@ pub enum Package {
     C,
     /// A wheel with the library inside.
     Python,
+    /// The command and the server, as an archive.
+    Cli,
 }
 
 impl Package {
-    const ALL: [Package; 2] = [Package::C, Package::Python];
+    const ALL: [Package; 3] = [Package::C, Package::Python, Package::Cli];
+
+    /// The archive's one folder: what it is, its version, its platform. None for a wheel.
+    fn archive_name(self) -> Option<String> {
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        let name = match self {
+            Package::C => "kimberlite-c",
+            Package::Cli => "kimberlite",
+            Package::Python => return None,
+        };
+        Some(format!("{name}-{}-{arch}-{os}", env!("CARGO_PKG_VERSION")))
+    }
 }
 
 /// What the library may come to in a package, with the names of its functions in it.
 const MAX_LIBRARY_BYTES: u64 = 10_000_000;
 
 /// Makes the packages, all where none is named, and returns their paths below target/packages.
-pub fn make(root: &Path, packages: &[Package], profile: &str) -> Result<Vec<PathBuf>, String> {
+pub fn make(
+    root: &Path,
+    packages: &[Package],
+    profile: &str,
+) -> Result<Vec<(Package, PathBuf)>, String> {
     let packages = if packages.is_empty() { &Package::ALL[..] } else { packages };
-    println!("building the C library, profile {profile}");
-    run(&mut cargo(root, ["build", "--profile", profile, "--package", "kimberlite-ffi"]))?;
-    let built = target(root).join(profile);
-    check_size(&built.join(sdk::library_name()))?;
+    // The one profile whose folder has another name.
+    let built = target(root).join(if profile == "dev" { "debug" } else { profile });
+    if packages.iter().any(|package| *package != Package::Cli) {
+        println!("building the C library, profile {profile}");
+        run(&mut cargo(root, ["build", "--profile", profile, "--package", "kimberlite-ffi"]))?;
+        check_size(&built.join(sdk::library_name()))?;
+    }
     let folder = target(root).join("packages");
     create(&folder)?;
     let mut made = Vec::new();
     for package in packages {
         let path = match package {
-            Package::C => c_archive(root, &built, &folder)?,
+            Package::C => archive(*package, &folder, |to| c_tree(root, &built, to))?,
             Package::Python => wheel(root, &built, &folder)?,
+            Package::Cli => {
+                println!("building the programs, profile {profile}");
+                let mut build = cargo(root, ["build", "--profile", profile]);
+                run(build.args(["--package", "kimberlite-cli", "--package", "kimberlite-server"]))?;
+                archive(*package, &folder, |to| cli_tree(root, &built, to))?
+            }
         };
         let bytes = std::fs::metadata(&path).map(|m| m.len()).unwrap_or_default();
         println!("{} ({:.1} MB)", path.display(), bytes as f64 / 1e6);
-        made.push(path);
+        made.push((*package, path));
     }
     Ok(made)
 }
@@ -58,27 +84,62 @@ fn create(folder: &Path) -> Result<(), String> {
     std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))
 }
 
-/// The name of the C archive's one folder: what it is, its version, its platform.
-fn archive_name() -> String {
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    format!("kimberlite-c-{}-{arch}-{os}", env!("CARGO_PKG_VERSION"))
-}
-
-fn c_archive(root: &Path, built: &Path, folder: &Path) -> Result<PathBuf, String> {
-    let name = archive_name();
+/// Packs what `fill` puts into the archive's folder.
+fn archive(
+    package: Package,
+    folder: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let name = package.archive_name().ok_or("a wheel is no archive")?;
     let staging = folder.join(&name);
     // What an earlier build left behind must not be packed again.
     let _ = std::fs::remove_dir_all(&staging);
     create(&staging)?;
-    let mut install = command("sh", [root.join("packaging/c/install.sh")]);
-    quiet(install.arg(&staging).arg(built))?;
-    for (from, to) in [("LICENSE", "LICENSE"), ("examples/c/quickstart.c", "quickstart.c")] {
-        let from = root.join(from);
-        std::fs::copy(&from, staging.join(to)).map_err(|e| format!("{}: {e}", from.display()))?;
-    }
+    fill(&staging)?;
     let archive = folder.join(format!("{name}.tar.gz"));
     run(command("tar", ["-czf"]).arg(&archive).arg("-C").arg(folder).arg(&name))?;
     Ok(archive)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    if let Some(folder) = to.parent() {
+        create(folder)?;
+    }
+    std::fs::copy(from, to).map(|_| ()).map_err(|e| format!("{}: {e}", from.display()))
+}
+
+fn c_tree(root: &Path, built: &Path, staging: &Path) -> Result<(), String> {
+    let mut install = command("sh", [root.join("packaging/c/install.sh")]);
+    quiet(install.arg(staging).arg(built))?;
+    copy(&root.join("LICENSE"), &staging.join("LICENSE"))?;
+    copy(&root.join("examples/c/quickstart.c"), &staging.join("quickstart.c"))
+}
+
+/// Where completions are looked for below a prefix such as /usr/local.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "share/bash-completion/completions/kimberlite"),
+    ("zsh", "share/zsh/site-functions/_kimberlite"),
+    ("fish", "share/fish/vendor_completions.d/kimberlite.fish"),
+];
+
+fn cli_tree(root: &Path, built: &Path, staging: &Path) -> Result<(), String> {
+    let bin = staging.join("bin");
+    let program = |name: &str| format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    for name in ["kimberlite", "kimberlite-server"].map(program) {
+        copy(&built.join(&name), &bin.join(&name))?;
+    }
+    copy(&root.join("LICENSE"), &staging.join("LICENSE"))?;
+    copy(&root.join("packaging/cli/README.md"), &staging.join("README.md"))?;
+    // The command tells both itself, so that they fit it.
+    let program = bin.join(program("kimberlite"));
+    quiet(Command::new(&program).args(["man", "--dir"]).arg(staging.join("share/man/man1")))?;
+    for (shell, path) in COMPLETIONS {
+        let path = staging.join(path);
+        create(path.parent().unwrap_or(staging))?;
+        let text = quiet(Command::new(&program).args(["completions", shell]))?;
+        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn wheel(root: &Path, built: &Path, folder: &Path) -> Result<PathBuf, String> {
@@ -124,29 +185,33 @@ fn newest_glibc(symbols: &str) -> Option<u32> {
         .max()
 }
 
-/// Installs the packages in a clean place and runs the quickstart from there.
+/// Installs the packages in a clean place and runs the quickstart, or the programs, from there.
 pub fn test(root: &Path) -> Result<(), String> {
     // The profile that the other tests built already; what is packed is the same.
     let made = make(root, &[], sdk::PROFILE)?;
     let folder = target(root).join("package-test");
     let _ = std::fs::remove_dir_all(&folder);
     create(&folder)?;
-    for path in &made {
-        println!("--- the quickstart from {}", path.display());
-        if path.extension().is_some_and(|e| e == "whl") {
+    for (package, path) in &made {
+        println!("--- what {} holds", path.display());
+        let Some(name) = package.archive_name() else {
             python::test_wheel(root, path, &folder)?;
-        } else {
-            test_archive(root, path, &folder)?;
+            continue;
+        };
+        run(command("tar", ["-xzf"]).arg(path).arg("-C").arg(&folder))?;
+        let unpacked = folder.join(name);
+        if *package == Package::C {
+            test_c(root, &unpacked)?;
+        } else if cfg!(unix) {
+            run(command("sh", [root.join("packaging/cli/test.sh")]).arg(&unpacked))?;
         }
     }
     Ok(())
 }
 
-fn test_archive(root: &Path, archive: &Path, folder: &Path) -> Result<(), String> {
-    run(command("tar", ["-xzf"]).arg(archive).arg("-C").arg(folder))?;
-    let unpacked = folder.join(archive_name());
+fn test_c(root: &Path, unpacked: &Path) -> Result<(), String> {
     if cfg!(unix) {
-        run(command("sh", [root.join("packaging/c/test.sh")]).arg(&unpacked))?;
+        run(command("sh", [root.join("packaging/c/test.sh")]).arg(unpacked))?;
     }
     let program = unpacked.join("quickstart");
     let mut compiler = command(sdk::cc(), ["-std=c11", "-D_POSIX_C_SOURCE=200809L"]);
