@@ -14,7 +14,7 @@ SMALL_BYTES = 512
 
 
 def arena_bytes() -> int:
-    """The arenas of the allocator for small objects."""
+    """The arenas of the allocator for small objects; tracing hides them."""
     import re
     import tempfile
 
@@ -36,20 +36,22 @@ def arena_bytes() -> int:
     return int(found[1]) * int(found[2])
 
 
-def heap() -> str:
-    """The bytes of the managed heap, its large objects by PYTHONTRACEMALLOC, and of the tracing."""
+def large_bytes() -> int:
+    """The objects beside the arenas, where PYTHONTRACEMALLOC lets them be known."""
     import tracemalloc
 
-    own = tracemalloc.get_tracemalloc_memory()
-    arenas = arena_bytes()
     traces = tracemalloc.take_snapshot().traces
-    large = sum(trace.size for trace in traces if trace.size > SMALL_BYTES)
-    return f"{arenas + large} {own}"
+    return sum(trace.size for trace in traces if trace.size > SMALL_BYTES)
+
+
+def answer(line: str) -> int:
+    """What is told of the heap."""
+    return {"small": arena_bytes, "large": large_bytes}.get(line.strip(), int)()
 
 
 def main() -> None:
     for line in sys.stdin:
-        print(heap() if line == "heap\n" else 0, flush=True)
+        print(answer(line), flush=True)
 
 
 async def asynchronous() -> None:

@@ -155,7 +155,7 @@ int main(void) {
             fflush(stdout);
             continue;
         }
-        if (strcmp(line, "heap\n") == 0) {
+        if (strcmp(line, "small\n") == 0) {
             /* C has no managed heap. */
             puts("0");
             fflush(stdout);

@@ -147,8 +147,8 @@ def sync() -> None:
             work.everything()
             print(0, flush=True)
             continue
-        if words[0] == "heap":
-            print(runtime.heap(), flush=True)
+        if words[0] in ("small", "large"):
+            print(runtime.answer(words[0]), flush=True)
             continue
         work = work or Work("memory:", None, "events")
         if words[0] == "latency":
@@ -174,8 +174,8 @@ async def asynchronous() -> None:
             await work.everything()
             print(0, flush=True)
             continue
-        if words[0] == "heap":
-            print(runtime.heap(), flush=True)
+        if words[0] in ("small", "large"):
+            print(runtime.answer(words[0]), flush=True)
             continue
         work = work or await opened("memory:", None, "events")
         if words[0] == "latency":

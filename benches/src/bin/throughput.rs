@@ -5,8 +5,8 @@
 //! - `latency append COUNT` and `latency read COUNT` print two percentiles, 50 and 99, in µs.
 //!
 //! `remote ADDRESS TOKEN STREAM` does a fixed piece of all work on a server, prints a 0, and leaves the
-//! client open, so that the memory of this process can be read. `heap` prints the bytes of the managed
-//! heap, which other languages have, and of what is only there to measure it.
+//! client open, so that the memory of this process can be read. `small` prints the bytes that the
+//! managed heap takes for small objects, and `large`, where that is not 0, those of the large ones.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             remote.everything()?;
             println!("0");
             work = Some(remote);
-        } else if words == ["heap"] {
+        } else if words == ["small"] {
             println!("0");
         } else {
             if work.is_none() {

@@ -15,7 +15,13 @@ const APPENDS: [f64; 11] = [1e3, 2e3, 5e3, 10e3, 20e3, 40e3, 60e3, 80e3, 100e3, 
 const READS: [f64; 10] = [1e3, 2e3, 5e3, 10e3, 20e3, 40e3, 60e3, 80e3, 100e3, 120e3];
 const PERCENTILES: [(&str, f64); 3] = [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)];
 
-/// Events of the stream that is read from.
+/// Beyond the first rate that is not kept up with to this share a backlog only grows faster.
+const KEPT_UP: f64 = 0.75;
+/// Long enough for every backlog: what is measured is how late an answer comes, not that one fails.
+const OPTIONS: CallOptions =
+    CallOptions { timeout_ms: Some(120_000), min_position: 0, stale: false };
+
+/// Events of the stream that is read from, in blocks as callers make them who append one by one.
 const STORED: usize = 96_000;
 
 /// Measures appends and reads of one event at every rate.
@@ -23,19 +29,15 @@ pub fn run(lab: &Lab) -> Result<Report, Failure> {
     let server = lab.server()?;
     let client = lab.client(&server)?;
     let stored = work::stream(&client, "stored")?;
-    work::append_rate(&client, stored, 16, 100, STORED)?;
+    work::append_rate(&client, stored, 64, 1, STORED)?;
     let appended = work::stream(&client, "appended")?;
     let client = client.to_async();
     let mut appends = Sweep::new("appends a second due", count);
     let mut reads = Sweep::new("reads a second due", count);
     let seconds = lab.amount(2.0, 0.3);
     for _ in lab.rounds() {
-        for rate in APPENDS {
-            record(&mut appends, rate, &append(&client, appended, rate, seconds)?);
-        }
-        for rate in READS {
-            record(&mut reads, rate, &read(&client, stored, rate, seconds)?);
-        }
+        up(&mut appends, &APPENDS, |rate| append(&client, appended, rate, seconds))?;
+        up(&mut reads, &READS, |rate| read(&client, stored, rate, seconds))?;
     }
     drop(client);
     server.stop()?;
@@ -53,11 +55,23 @@ pub fn run(lab: &Lab) -> Result<Report, Failure> {
     Ok(report)
 }
 
-fn record(sweep: &mut Sweep, rate: f64, outcome: &Outcome) {
-    sweep.add("answered", "a second", rate, outcome.answered_per_second);
-    for (name, percent) in PERCENTILES {
-        sweep.add(name, "µs", rate, outcome.latencies.micros(percent));
+/// Raises the rate until it is not kept up with.
+fn up(
+    sweep: &mut Sweep,
+    rates: &[f64],
+    mut measure: impl FnMut(f64) -> Result<Outcome, Failure>,
+) -> Result<(), Failure> {
+    for rate in rates {
+        let outcome = measure(*rate)?;
+        sweep.add("answered", "a second", *rate, outcome.answered_per_second);
+        for (name, percent) in PERCENTILES {
+            sweep.add(name, "µs", *rate, outcome.latencies.micros(percent));
+        }
+        if outcome.answered_per_second < rate * KEPT_UP {
+            break;
+        }
     }
+    Ok(())
 }
 
 fn append(client: &Client, to: StreamId, rate: f64, seconds: f64) -> Result<Outcome, Failure> {
@@ -65,8 +79,7 @@ fn append(client: &Client, to: StreamId, rate: f64, seconds: f64) -> Result<Outc
     open_loop::run(rate, seconds, || {
         let (client, one) = (client.clone(), one.clone());
         async move {
-            let options = CallOptions::default();
-            client.append(to, ExpectedOffset::Any, one, &options).await?;
+            client.append(to, ExpectedOffset::Any, one, &OPTIONS).await?;
             Ok::<(), Error>(())
         }
     })
@@ -79,7 +92,7 @@ fn read(client: &Client, from: StreamId, rate: f64, seconds: f64) -> Result<Outc
         next = (next + 61_801) % STORED as u64;
         let (client, offset) = (client.clone(), next);
         async move {
-            client.read(from, offset, 1, 0, &CallOptions::default()).await?;
+            client.read(from, offset, 1, 0, &OPTIONS).await?;
             Ok::<(), Error>(())
         }
     })

@@ -213,14 +213,18 @@ fn memories(lab: &Lab, table: &mut Table, server: &Server, round: usize) -> Resu
 
 /// The native memory and the managed heap of a process after a piece of work.
 fn footprint(program: &str, line: &str) -> Result<(f64, f64), Failure> {
-    // Python then knows its large objects; what that takes is told and left out.
-    let mut process = Coprocess::start_with(program, &[("PYTHONTRACEMALLOC", "1")])?;
+    let mut process = Coprocess::start(program)?;
     process.ask(line)?;
     let all = process.anonymous_bytes()?;
-    let told = process.ask("heap")?;
-    let heap = told.first().copied().unwrap_or(0.0);
-    let tracing = told.get(1).copied().unwrap_or(0.0);
-    Ok((all - heap - tracing, heap))
+    let small = process.figure("small")?;
+    if small == 0.0 {
+        return Ok((all, 0.0));
+    }
+    // Only a process that traces its allocations knows its large objects, and it takes more itself.
+    let mut traced = Coprocess::start_with(program, &[("PYTHONTRACEMALLOC", "1")])?;
+    traced.ask(&line.replace("memory_", "traced_"))?;
+    let heap = small + traced.figure("large")?;
+    Ok((all - heap, heap))
 }
 
 /// Loads the library in new processes, each of which connects over TLS and gets an answer.
