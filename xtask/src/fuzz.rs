@@ -121,7 +121,8 @@ fn nightly() -> String {
     std::env::var("KIMBERLITE_NIGHTLY").unwrap_or_else(|_| "nightly".to_string())
 }
 
-/// The target of the nightly compiler, such as x86_64-unknown-linux-gnu.
+/// The target of the nightly compiler, such as x86_64-unknown-linux-gnu. The toolchain is installed
+/// where it is missing.
 fn host() -> Result<String, String> {
     let name = nightly();
     let missing = |e: String| {
@@ -133,7 +134,11 @@ fn host() -> Result<String, String> {
     if !exists("rustup") {
         return Err(missing("rustup is not in the path".to_string()));
     }
-    let about = quiet(&mut command("rustup", ["run", &name, "rustc", "-vV"])).map_err(missing)?;
+    let ask = || quiet(&mut command("rustup", ["run", &name, "rustc", "-vV"]));
+    let about = ask().or_else(|_| {
+        let install = ["toolchain", "install", &name, "--profile", "minimal"];
+        run(&mut command("rustup", install)).and_then(|()| ask()).map_err(missing)
+    })?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_string).ok_or_else(|| "rustc -vV does not name its host".to_string())
 }

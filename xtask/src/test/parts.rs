@@ -44,9 +44,8 @@ pub enum Part {
 }
 
 impl Part {
-    /// What a test run without names runs. Fuzzing builds everything once more, with a sanitizer, and
-    /// runs by name (`cargo xtask test fuzz`) and in a workflow of its own.
-    pub const ALL: [Part; 14] = [
+    /// What a test run without names runs.
+    pub const ALL: [Part; 15] = [
         Part::Fmt,
         Part::Deny,
         Part::Clippy,
@@ -59,6 +58,7 @@ impl Part {
         Part::Scenarios,
         Part::Mutants,
         Part::Prove,
+        Part::Fuzz,
         Part::Package,
         Part::Quickstart,
     ];
