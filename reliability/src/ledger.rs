@@ -24,6 +24,8 @@ pub struct Append {
     pub count: u32,
     /// Bytes of padding in each.
     pub padding: usize,
+    /// The place of the client that sent it: what it left unsettled holds up its client's producer.
+    pub client: usize,
 }
 
 impl Append {
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
 
     fn append(id: u64, count: u32) -> Append {
-        Append { id, stream: StreamId(7), count, padding: 3 }
+        Append { id, stream: StreamId(7), count, padding: 3, client: 0 }
     }
 
     fn head(next_offset: u64) -> VerifiedHead {

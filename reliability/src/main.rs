@@ -1,7 +1,9 @@
 //! Breaks real servers and networks under load, and checks that nothing was lost or doubled.
 //! `cargo xtask prove` builds what it needs and runs it; docs/RELIABILITY.md tells what came of it.
 
+mod caller;
 mod history;
+mod leaks;
 mod ledger;
 mod memory;
 mod proxy;
@@ -16,7 +18,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use caller::{Calls, Plant};
 use history::{History, Recorder};
+use leaks::Leaks;
 use storm::{Fault, Storm};
 
 /// Breaks real servers and networks under load, and checks that nothing was lost or doubled.
@@ -70,6 +74,38 @@ enum What {
         #[arg(long, default_value_t = 300)]
         calls: u64,
     },
+    /// Programs make calls and connects without end, and may not hold more and more.
+    Leaks {
+        /// The program `kimberlite-server`; without it there is only the embedded database.
+        #[arg(long)]
+        server: Option<PathBuf>,
+        /// An empty folder for data.
+        #[arg(long)]
+        folder: PathBuf,
+        /// A language and its program's command, as NAME=COMMAND; may stand several times.
+        #[arg(long = "client", required = true)]
+        clients: Vec<String>,
+        /// How many calls each makes.
+        #[arg(long, default_value_t = 100_000)]
+        calls: u64,
+        /// How many connects each makes.
+        #[arg(long, default_value_t = 1_000)]
+        connects: u64,
+        /// What resident memory may grow by, in KiB.
+        #[arg(long, default_value_t = 1_024)]
+        more_kib: u64,
+    },
+    /// The Rust program of the leak test.
+    Caller {
+        /// Loses something on purpose.
+        #[arg(long)]
+        plant: Option<Plant>,
+        place: String,
+        wrong_place: String,
+        token: String,
+        calls: u64,
+        connects: u64,
+    },
     /// The Rust client of a history.
     Client {
         address: String,
@@ -92,6 +128,13 @@ fn run(what: What) -> Result<String, String> {
             history::run(&History { program: server, folder, seed, clients, calls })
                 .map(|files| format!("{} histories", files.len()))
         }
+        What::Leaks { server: program, folder, clients, calls, connects, more_kib } => {
+            leaks::run(&Leaks { program, folder, clients, calls, connects, more_kib })
+        }
+        What::Caller { plant, place, wrong_place, token, calls, connects } => {
+            caller::run(&Calls { place, wrong_place, token, calls, connects, plant })
+                .map(|()| String::new())
+        }
         What::Client { address, token: _, stream, number, calls, seed, out } => {
             history::record(&Recorder { address, stream, number, calls, seed, out })
                 .map(|()| format!("client {number}: {calls} calls"))
@@ -102,7 +145,9 @@ fn run(what: What) -> Result<String, String> {
 fn main() -> ExitCode {
     match run(Command::parse().what) {
         Ok(told) => {
-            println!("{told}");
+            if !told.is_empty() {
+                println!("{told}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

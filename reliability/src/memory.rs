@@ -29,6 +29,9 @@ const SERVER_PEAK: u64 = (64 + 128 + 64) * 1024;
 /// each append, block or round grows by more in some hundred rounds.
 const MORE: u64 = 8 * 1024;
 
+/// One of its figures.
+type Of = fn(&Sample) -> u64;
+
 /// All looks of a storm, in their order.
 #[derive(Default)]
 pub struct Memory(Vec<Sample>);
@@ -54,7 +57,7 @@ impl Memory {
     /// First, highest and last of what both held after warm-up.
     pub fn told(&self) -> String {
         let kept = self.kept();
-        let told = |of: fn(&Sample) -> u64| {
+        let told = |of: Of| {
             let mib = |kib: Option<u64>| kib.unwrap_or(0) / 1024;
             let highest = mib(kept.iter().map(of).max());
             format!("{}, {highest}, {}", mib(kept.first().map(of)), mib(kept.last().map(of)))
@@ -80,8 +83,7 @@ impl Memory {
         }
         let third = kept.len() / 3;
         let (middle, last) = (&kept[third..2 * third], &kept[2 * third..]);
-        let parts: [(&str, fn(&Sample) -> u64); 2] =
-            [("server", |s| s.server), ("clients", |s| s.clients)];
+        let parts: [(&str, Of); 2] = [("server", |s| s.server), ("clients", |s| s.clients)];
         for (name, of) in parts {
             let (before, after) = (median(middle, of), median(last, of));
             if after > before + before / 8 + MORE {
@@ -102,7 +104,7 @@ impl Memory {
     }
 }
 
-fn median(samples: &[Sample], of: fn(&Sample) -> u64) -> u64 {
+fn median(samples: &[Sample], of: Of) -> u64 {
     let mut sorted: Vec<u64> = samples.iter().map(of).collect();
     sorted.sort_unstable();
     sorted.get(sorted.len() / 2).copied().unwrap_or(0)

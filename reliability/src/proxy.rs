@@ -85,15 +85,21 @@ impl Shared {
         let target = *locked(&self.target);
         // A server that is down refuses, and so does its proxy, by closing.
         let Ok(server) = TcpStream::connect(target) else { return };
+        let mut ways = Vec::new();
         for (from, to) in [(&client, &server), (&server, &client)] {
             let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
             let _ = to.set_nodelay(true);
-            let shared = Arc::clone(self);
-            std::thread::spawn(move || shared.pump(from, to));
+            ways.push((from, to));
         }
+        // First of all it can be cut: it would live on without the bytes that it lost otherwise.
         let mut open = locked(&self.open);
         open.retain(|socket| socket.peer_addr().is_ok());
         open.extend([client, server]);
+        drop(open);
+        for (from, to) in ways {
+            let shared = Arc::clone(self);
+            std::thread::spawn(move || shared.pump(from, to));
+        }
     }
 
     fn pump(&self, mut from: TcpStream, mut to: TcpStream) {

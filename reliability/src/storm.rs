@@ -152,8 +152,11 @@ impl World {
         std::thread::scope(|threads| {
             for (name, count, work) in WORKERS {
                 for _ in 0..count {
-                    let (client, random) = (random.pick(clients).clone(), random.split());
-                    threads.spawn(move || workers::run(shared, &client, name, work, random));
+                    let at = random.between(0, clients.len() as u64 - 1) as usize;
+                    let Some(client) = clients.get(at).cloned() else { continue };
+                    let random = random.split();
+                    let caller = workers::Caller { client, at };
+                    threads.spawn(move || workers::run(shared, &caller, name, work, random));
                 }
             }
             let stream_maker = random.pick(clients).clone();
@@ -175,10 +178,11 @@ impl World {
         self.clients.first().ok_or_else(|| "there is no client".to_string())
     }
 
-    /// Every append of unknown outcome becomes known by its key.
+    /// Every append of unknown outcome becomes known by its key, through the client that sent it:
+    /// until then the log remembers the outcomes of what that client sent afterwards.
     fn settle(&self) -> Result<(), String> {
-        let client = self.client()?;
         for (append, key) in self.shared.ledger.unknown() {
+            let client = self.clients.get(append.client).ok_or("there is no such client")?;
             let before = client.stream_info(append.stream, &patient()).map_err(shown)?.next_offset;
             let events = EventBatch::from_events(append.events()).map_err(shown)?;
             let (stream, any) = (append.stream, ExpectedOffset::Any);

@@ -29,8 +29,16 @@ pub struct Shared {
     pub failures: std::sync::Mutex<Vec<String>>,
 }
 
+/// A client and its place among the clients.
+pub struct Caller {
+    /// The client.
+    pub client: Client,
+    /// Its place.
+    pub at: usize,
+}
+
 /// A kind of load.
-pub type Worker = fn(&Shared, &Client, &mut Random) -> Result<(), Error>;
+pub type Worker = fn(&Shared, &Caller, &mut Random) -> Result<(), Error>;
 
 /// Every kind of load, by name; each runs on threads of its own.
 pub const WORKERS: [(&str, usize, Worker); 8] = [
@@ -57,9 +65,9 @@ impl Shared {
         }
     }
 
-    fn append(&self, stream: StreamId, count: u32, padding: usize) -> Append {
+    fn append(&self, caller: &Caller, stream: StreamId, count: u32, padding: usize) -> Append {
         let id = self.next_id.fetch_add(1, Ordering::SeqCst);
-        Append { id, stream, count, padding }
+        Append { id, stream, count, padding, client: caller.at }
     }
 
     /// Sends one append and notes what was told of it.
@@ -84,10 +92,10 @@ impl Shared {
 }
 
 /// Runs one kind of load until it is stopped. Faults may end calls in these ways, and in no others.
-pub fn run(shared: &Shared, client: &Client, name: &str, work: Worker, mut random: Random) {
+pub fn run(shared: &Shared, caller: &Caller, name: &str, work: Worker, mut random: Random) {
     use ErrorCode::{ClusterUnavailable, OffsetMismatch, Overloaded, Timeout};
     while !shared.stopped() {
-        match work(shared, client, &mut random) {
+        match work(shared, caller, &mut random) {
             Ok(()) => {}
             Err(error) => match error.code {
                 Timeout | OffsetMismatch => {}
@@ -102,31 +110,32 @@ fn patient() -> CallOptions {
     CallOptions::timeout_ms(20_000)
 }
 
-fn single(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Error> {
-    let append = shared.append(*random.pick(&shared.streams), 1, random.between(0, 200) as usize);
-    shared.send(client, &append, ExpectedOffset::Any, &patient()).map(drop)
+fn single(shared: &Shared, caller: &Caller, random: &mut Random) -> Result<(), Error> {
+    let append =
+        shared.append(caller, *random.pick(&shared.streams), 1, random.between(0, 200) as usize);
+    shared.send(&caller.client, &append, ExpectedOffset::Any, &patient()).map(drop)
 }
 
-fn batch(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Error> {
+fn batch(shared: &Shared, caller: &Caller, random: &mut Random) -> Result<(), Error> {
     let count = random.between(2, 1_000) as u32;
-    let append = shared.append(*random.pick(&shared.streams), count, 84);
-    shared.send(client, &append, ExpectedOffset::Any, &patient()).map(drop)
+    let append = shared.append(caller, *random.pick(&shared.streams), count, 84);
+    shared.send(&caller.client, &append, ExpectedOffset::Any, &patient()).map(drop)
 }
 
-fn large(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Error> {
+fn large(shared: &Shared, caller: &Caller, random: &mut Random) -> Result<(), Error> {
     let padding = random.between(100_000, 600_000) as usize;
-    let append = shared.append(*random.pick(&shared.streams), 1, padding);
-    shared.send(client, &append, ExpectedOffset::Any, &patient())?;
+    let append = shared.append(caller, *random.pick(&shared.streams), 1, padding);
+    shared.send(&caller.client, &append, ExpectedOffset::Any, &patient())?;
     std::thread::sleep(Duration::from_millis(20));
     Ok(())
 }
 
 /// Appends where the stream ended when it was looked at; others append there too.
-fn expected(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Error> {
+fn expected(shared: &Shared, caller: &Caller, random: &mut Random) -> Result<(), Error> {
     let stream = *random.pick(&shared.streams);
-    let next_offset = client.stream_info(stream, &patient())?.next_offset;
-    let append = shared.append(stream, 1, 50);
-    match shared.send(client, &append, ExpectedOffset::Exact(next_offset), &patient()) {
+    let next_offset = caller.client.stream_info(stream, &patient())?.next_offset;
+    let append = shared.append(caller, stream, 1, 50);
+    match shared.send(&caller.client, &append, ExpectedOffset::Exact(next_offset), &patient()) {
         Ok(first) if first != next_offset => {
             shared.fail(format!("an append expected {next_offset} and got {first}"));
             Ok(())
@@ -136,13 +145,15 @@ fn expected(shared: &Shared, client: &Client, random: &mut Random) -> Result<(),
 }
 
 /// Gives up quickly, so that outcomes stay unknown.
-fn hurried(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Error> {
-    let append = shared.append(*random.pick(&shared.streams), random.between(1, 20) as u32, 30);
+fn hurried(shared: &Shared, caller: &Caller, random: &mut Random) -> Result<(), Error> {
+    let append =
+        shared.append(caller, *random.pick(&shared.streams), random.between(1, 20) as u32, 30);
     let options = CallOptions::timeout_ms(random.between(1, 40));
-    shared.send(client, &append, ExpectedOffset::Any, &options).map(drop)
+    shared.send(&caller.client, &append, ExpectedOffset::Any, &options).map(drop)
 }
 
-fn read(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Error> {
+fn read(shared: &Shared, caller: &Caller, random: &mut Random) -> Result<(), Error> {
+    let client = &caller.client;
     let health = random.between(0, 9) == 0;
     let stream = if health { shared.health } else { *random.pick(&shared.streams) };
     let end = client.stream_info(stream, &patient())?.next_offset;
@@ -159,7 +170,8 @@ fn read(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Err
 }
 
 /// Follows a stream live for a while: nothing is skipped, nothing comes twice.
-fn follow(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Error> {
+fn follow(shared: &Shared, caller: &Caller, random: &mut Random) -> Result<(), Error> {
+    let client = &caller.client;
     let stream = *random.pick(&shared.streams);
     let mut next = client.stream_info(stream, &patient())?.next_offset;
     let subscription = client.subscribe(stream, next, &patient())?;
@@ -179,7 +191,8 @@ fn follow(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), E
 }
 
 /// Counts by SQL; what was counted may not become less.
-fn query(shared: &Shared, client: &Client, random: &mut Random) -> Result<(), Error> {
+fn query(shared: &Shared, caller: &Caller, random: &mut Random) -> Result<(), Error> {
+    let client = &caller.client;
     let at = random.between(0, shared.streams.len() as u64 - 1) as usize;
     let Some(stream) = shared.streams.get(at) else { return Ok(()) };
     let sql = format!("SELECT count(*), coalesce(max(id) + 1, 0) FROM storm_{at}");

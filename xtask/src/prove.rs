@@ -33,6 +33,19 @@ pub enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Programs in every language make calls and connects without end: memory, files and threads may
+    /// not grow.
+    Leaks {
+        /// How many calls each makes at each door.
+        #[arg(long, default_value_t = 100_000)]
+        calls: u64,
+        /// How many connects each makes at each door.
+        #[arg(long, default_value_t = 1_000)]
+        connects: u64,
+        /// What resident memory may grow by after warm-up, in KiB.
+        #[arg(long, default_value_t = 1_024)]
+        more_kib: u64,
+    },
     /// Clients in Rust, C and Python on one stream under faults; porcupine judges what they were told.
     History {
         /// How many calls each of six clients makes.
@@ -61,6 +74,7 @@ pub fn run_proof(root: &Path, proof: &Proof) -> Result<(), String> {
             }
             storm(root, &arguments, *seed)
         }
+        Proof::Leaks { calls, connects, more_kib } => leaks(root, *calls, *connects, *more_kib),
         Proof::History { calls, seed } => history(root, *calls, *seed),
     }
 }
@@ -71,7 +85,8 @@ pub fn test(root: &Path) -> Result<(), String> {
     run_proof(root, &Proof::Storm { minutes: 10, rounds: Some(12), seed: 12 })?;
     run(go(root).args(["vet", "./..."]))?;
     run(go(root).args(["test", "./..."]))?;
-    run_proof(root, &Proof::History { calls: 300, seed: 13 })
+    run_proof(root, &Proof::History { calls: 300, seed: 13 })?;
+    run_proof(root, &Proof::Leaks { calls: 2_000, connects: 60, more_kib: 4_096 })
 }
 
 fn storm(root: &Path, arguments: &[&str], seed: u64) -> Result<(), String> {
@@ -81,6 +96,36 @@ fn storm(root: &Path, arguments: &[&str], seed: u64) -> Result<(), String> {
     let mut storm = command(program, ["storm", "--server"]);
     storm.arg(server).arg("--folder").arg(&folder).args(["--seed", &seed.to_string()]);
     run(storm.args(arguments))
+}
+
+/// The programs of the leak test: each language is a row, its name and its command.
+fn callers(root: &Path, rust: &Path) -> Result<Vec<(&'static str, String)>, String> {
+    let source = root.join("reliability/clients/leaks.c");
+    let c = sdk::compile_c(root, &[source], "leaks", &[])?;
+    let python = python::command(root)?.get_program().to_string_lossy().into_owned();
+    let script = root.join("reliability/clients/leaks.py");
+    Ok(vec![
+        ("rust", format!("{} caller", rust.display())),
+        ("c", c.display().to_string()),
+        ("python", format!("{python} {}", script.display())),
+        ("python-asyncio", format!("{python} {} --asyncio", script.display())),
+    ])
+}
+
+fn leaks(root: &Path, calls: u64, connects: u64, more_kib: u64) -> Result<(), String> {
+    python::install_tools(root)?;
+    let program = build(root)?;
+    let server = sdk::build_server(root)?;
+    let folder = fresh(root, "leaks")?;
+    let mut leaks = Command::new(&program);
+    leaks.envs(python::command(root)?.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    leaks.arg("leaks").arg("--server").arg(server).arg("--folder").arg(&folder);
+    leaks.args(["--calls", &calls.to_string(), "--connects", &connects.to_string()]);
+    leaks.args(["--more-kib", &more_kib.to_string()]);
+    for (name, command) in callers(root, &program)? {
+        leaks.args(["--client", &format!("{name}={command}")]);
+    }
+    run(&mut leaks)
 }
 
 fn history(root: &Path, calls: u64, seed: u64) -> Result<(), String> {

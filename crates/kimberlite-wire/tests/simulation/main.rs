@@ -129,10 +129,11 @@ fn simulate(seed: u64, faults: Faults) -> World {
     world
 }
 
-/// Simulates as many seeds as the environment variable KIMBERLITE_SIMULATION_SEEDS says.
+/// Simulates as many seeds as KIMBERLITE_ROUNDS says, from KIMBERLITE_SEED on.
 fn simulate_all(first_seed: u64, faults: Faults) {
-    let count = std::env::var("KIMBERLITE_SIMULATION_SEEDS").ok();
-    let count = count.and_then(|count| count.parse().ok()).unwrap_or(50);
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let first_seed = number("KIMBERLITE_SEED").unwrap_or(first_seed);
+    let count = number("KIMBERLITE_ROUNDS").unwrap_or(50);
     let (mut acknowledged, mut opened) = (0, 0);
     for seed in first_seed..first_seed + count {
         let world = simulate(seed, faults);
