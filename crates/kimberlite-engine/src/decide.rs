@@ -8,12 +8,18 @@ use kimberlite_wire::{
 use crate::audit_record;
 use crate::catalogue::{TenantState, tenant_not_found};
 use crate::command::Command;
+use crate::job::AppendWork;
 use crate::names;
 use crate::producers::EXPIRED_FOR_ROOM;
 use crate::sequencer::Group;
 use crate::session::Session;
 use crate::staged::{StagedName, StagedStream, StagedTenant};
 use crate::stream::StreamIdentity;
+
+/// How many outcomes one decision forgets, at least, where there is no room for one more.
+const FORGOTTEN_FOR_ROOM: usize = 4096;
+/// The pause that a caller is advised to make when too much is remembered.
+const RETRY_AFTER_MS: u32 = 1_000;
 
 impl Group<'_> {
     pub(super) fn create_stream(
@@ -113,6 +119,35 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// Forgets idle producers where the log remembers as many outcomes as it may: those that hold
+    /// what nobody settled would else keep every append out until their week has passed.
+    pub(super) fn make_room_for_outcome(&mut self, append: &AppendWork) -> Result<(), Error> {
+        let remembered = self.producers.outcomes() + self.staged.outcomes - self.staged.forgotten;
+        if (remembered as u64) < limit::REMEMBERED_OUTCOMES || self.forgets_as_it_adds(append) {
+            return Ok(());
+        }
+        let mut idle = self.producers.longest_idle_holding(self.timestamp_ns(), FORGOTTEN_FOR_ROOM);
+        idle.retain(|id| *id != append.producer_id && !self.is_in_use(*id));
+        if idle.is_empty() {
+            let detail = format!("the log remembers {remembered} outcomes of appends, its bound");
+            let mut error = Error::new(ErrorCode::Overloaded, detail);
+            error.retry_after_ms = RETRY_AFTER_MS;
+            return Err(error);
+        }
+        self.expire(idle);
+        Ok(())
+    }
+
+    /// Whether an append lets the log forget as many outcomes of its producer as it adds.
+    fn forgets_as_it_adds(&self, append: &AppendWork) -> bool {
+        let staged = self.staged.producers.get(&append.producer_id);
+        let known = self.producers.get(append.producer_id);
+        let acked_below = staged.map_or(0, |producer| producer.acked_below);
+        let acked_below = acked_below.max(append.acked_below);
+        let forgotten = known.map_or(0, |producer| producer.outcomes_below(acked_below));
+        staged.map_or(0, |producer| producer.outcomes.len()) < forgotten
+    }
+
     /// Forgets the producers that were idle for too long.
     pub(super) fn expire_idle(&mut self) {
         let mut idle = self.producers.idle(self.timestamp_ns());
@@ -132,6 +167,7 @@ impl Group<'_> {
         self.staged.expired.extend(&producer_ids);
         for producer in producer_ids.iter().filter_map(|id| self.producers.get(*id)) {
             *self.staged.more_producers.entry(producer.tenant_id).or_default() -= 1;
+            self.staged.forgotten += producer.held();
         }
         self.push_command(&Command::ExpireProducers { producer_ids });
     }
@@ -219,7 +255,7 @@ mod tests {
 
     use super::*;
     use crate::job::{AppendWork, Done, Events, Job, Reply, Work};
-    use crate::producers::IDLE_EXPIRY;
+    use crate::producers::{IDLE_EXPIRY, SETTLING};
     use crate::sequencer::{ANY_OFFSET, Cursor};
     use crate::state::{Applied, Entry, Machine};
 
@@ -367,6 +403,33 @@ mod tests {
         use ErrorCode::{Ok, ProducerExpired};
         assert_eq!(codes(&results), [Ok, Ok, ProducerExpired, Ok]);
         assert!(bench.machine.producers.count_of(1) <= bound);
+    }
+
+    /// Outcomes that nobody settles keep appends out for a minute and no longer: then the longest
+    /// idle producers are forgotten, as many as make room, and those that are at work stay.
+    #[test]
+    fn outcomes_that_nobody_settles_make_room() {
+        let mut bench = Bench::new();
+        bench.commit(vec![create_stream()]);
+        let window = limit::OUTSTANDING_APPENDS;
+        let producers = limit::REMEMBERED_OUTCOMES / window;
+        for id in 1..=producers {
+            bench.cursor.timestamp_ns += 1;
+            bench.commit(vec![Work::OpenProducer { session: session() }]);
+            bench.commit((1..=window).map(|sequence| append(id, sequence)).collect());
+        }
+        let fresh = producers + 1;
+        let open = Work::OpenProducer { session: session() };
+        use ErrorCode::{Ok, Overloaded, ProducerExpired};
+        assert_eq!(codes(&bench.commit(vec![open, append(fresh, 1)])), [Ok, Overloaded]);
+        bench.cursor.timestamp_ns += SETTLING.as_nanos() as u64 / 2;
+        // A repeat is answered, and is no sign of life: nothing is logged for it.
+        assert_eq!(codes(&bench.commit(vec![append(1, 1), append(fresh, 1)])), [Ok, Overloaded]);
+        bench.cursor.timestamp_ns += SETTLING.as_nanos() as u64 / 2 + 1;
+        let results = bench.commit(vec![append(fresh, 1), append(1, 1), append(producers, 1)]);
+        assert_eq!(codes(&results), [Ok, ProducerExpired, Ok]);
+        let left = bench.machine.producers.outcomes() as u64;
+        assert_eq!(left, limit::REMEMBERED_OUTCOMES - FORGOTTEN_FOR_ROOM as u64 + 1);
     }
 
     /// After a time was passed, entries of the same group are later than it.

@@ -1,5 +1,6 @@
 //! What appends became of, so that a repeat of one gets its first answer.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -10,6 +11,10 @@ use kimberlite_wire::limit;
 pub(crate) const IDLE_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many producers one decision forgets to make room in a tenant that has too many.
 pub(crate) const EXPIRED_FOR_ROOM: usize = 256;
+
+/// A producer whose outcomes take room that others need is not forgotten before it was idle for so
+/// long: within it, callers settle what a lost connection left open.
+pub(crate) const SETTLING: Duration = Duration::from_secs(60);
 
 /// What became of one append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,11 @@ impl Producer {
     /// Every outcome that is remembered, by sequence number.
     pub(crate) fn all_outcomes(&self) -> &VecDeque<(u64, Outcome)> {
         &self.outcomes
+    }
+
+    /// How many outcomes it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.outcomes.len()
     }
 
     /// How many outcomes are forgotten once it knows every one below `sequence`.
@@ -180,6 +190,27 @@ impl Producers {
     pub(crate) fn longest_idle_of(&self, tenant_id: u64, count: usize) -> Vec<u64> {
         let own = self.producers.iter().filter(|(_, p)| p.tenant_id == tenant_id);
         oldest(own.map(|(id, p)| (p.last_used_ns, *id)), count)
+    }
+
+    /// Those to forget so that at least `outcomes` outcomes make room: of the tenants that hold the
+    /// most, the longest idle first, none that did anything within `SETTLING` before `now_ns`.
+    pub(crate) fn longest_idle_holding(&self, now_ns: u64, outcomes: usize) -> Vec<u64> {
+        let bound = now_ns.saturating_sub(SETTLING.as_nanos() as u64);
+        let mut held: HashMap<u64, usize> = HashMap::new();
+        for producer in self.producers.values() {
+            *held.entry(producer.tenant_id).or_default() += producer.outcomes.len();
+        }
+        let idle = |p: &Producer| p.last_used_ns < bound && !p.outcomes.is_empty();
+        let mut found: Vec<_> = self.producers.iter().filter(|(_, p)| idle(p)).collect();
+        found.sort_unstable_by_key(|(id, p)| (Reverse(held[&p.tenant_id]), p.last_used_ns, **id));
+        let mut room = 0;
+        let still_needed = |(_, producer): &(&u64, &Producer)| {
+            let needed = room < outcomes;
+            room += producer.outcomes.len();
+            needed
+        };
+        let chosen = found.into_iter().take(limit::LIST_ELEMENTS as usize).take_while(still_needed);
+        chosen.map(|(id, _)| *id).collect()
     }
 
     fn ids_of(&self, tenant_id: u64) -> impl Iterator<Item = u64> + '_ {

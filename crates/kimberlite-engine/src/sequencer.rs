@@ -21,9 +21,6 @@ use crate::state::Machine;
 const GROUP_BYTES: usize = 8 << 20;
 /// A group that has reached this many requests takes no more.
 const GROUP_REQUESTS: usize = 65_536;
-/// The pause that a caller is advised to make when too much is remembered.
-const RETRY_AFTER_MS: u32 = 1_000;
-
 /// Where the next entries go: what the sequencer carries from group to group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor {
@@ -135,6 +132,9 @@ impl<'a> Group<'a> {
         if next_offset.checked_add(u64::from(append.count)).is_none() {
             return Err(Error::limit("the stream's length", next_offset, u64::MAX));
         }
+        if append.producer_id != 0 {
+            self.make_room_for_outcome(append)?;
+        }
         let outcome = Outcome {
             stream_id: append.stream_id,
             first_offset: next_offset,
@@ -176,26 +176,7 @@ impl<'a> Group<'a> {
         let outcome = staged.and_then(|producer| producer.outcomes.get(&append.sequence));
         let outcome = outcome.or_else(|| known?.outcome(append.sequence)).copied();
         check_sequence(append, acked_below, outcome.as_ref())?;
-        if outcome.is_none() {
-            // An append that lets the log forget as much as it adds is taken even when it is full.
-            let acked_below = acked_below.max(append.acked_below);
-            let forgotten = known.map_or(0, |producer| producer.outcomes_below(acked_below));
-            let added = staged.map_or(0, |producer| producer.outcomes.len());
-            self.check_room(added < forgotten)?;
-        }
         Ok(outcome)
-    }
-
-    /// OVERLOADED where the log remembers as many outcomes as it may.
-    fn check_room(&self, makes_room: bool) -> Result<(), Error> {
-        let remembered = self.producers.outcomes() + self.staged.outcomes;
-        if makes_room || (remembered as u64) < limit::REMEMBERED_OUTCOMES {
-            return Ok(());
-        }
-        let detail = format!("the log remembers {remembered} outcomes of appends, its bound");
-        let mut error = Error::new(ErrorCode::Overloaded, detail);
-        error.retry_after_ms = RETRY_AFTER_MS;
-        Err(error)
     }
 
     fn remember(&mut self, append: &AppendWork, outcome: Outcome) {

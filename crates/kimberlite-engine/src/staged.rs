@@ -164,6 +164,8 @@ pub(crate) struct Staged {
     /// By tenant: how many more producers it has than before the group.
     pub(crate) more_producers: HashMap<u64, i64>,
     pub(crate) outcomes: usize,
+    /// How many outcomes of the applied state went with the producers that were expired.
+    pub(crate) forgotten: usize,
     pub(crate) last_stream_id: u64,
     pub(crate) last_producer_id: u64,
 }
