@@ -9,7 +9,7 @@ fn leaks(plant: &str) -> (bool, String) {
         std::env::temp_dir().join(format!("kimberlite-leaks-{}-{plant}", std::process::id()));
     let option = if plant.is_empty() { String::new() } else { format!("--plant {plant}") };
     let output = Command::new(program)
-        .args(["leaks", "--calls", "2000", "--connects", "40", "--more-kib", "2048"])
+        .args(["leaks", "--calls", "2000", "--connects", "40", "--more-kib", "4096"])
         .arg("--folder")
         .arg(&folder)
         .arg("--client")

@@ -86,7 +86,7 @@ pub fn test(root: &Path) -> Result<(), String> {
     run(go(root).args(["vet", "./..."]))?;
     run(go(root).args(["test", "./..."]))?;
     run_proof(root, &Proof::History { calls: 300, seed: 13 })?;
-    run_proof(root, &Proof::Leaks { calls: 2_000, connects: 60, more_kib: 4_096 })
+    run_proof(root, &Proof::Leaks { calls: 2_000, connects: 60, more_kib: 8_192 })
 }
 
 fn storm(root: &Path, arguments: &[&str], seed: u64) -> Result<(), String> {
