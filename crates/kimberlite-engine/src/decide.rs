@@ -119,22 +119,23 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Forgets idle producers where the log remembers as many outcomes as it may: those that hold
-    /// what nobody settled would else keep every append out until their week has passed.
+    /// Forgets producers where the log remembers as many outcomes as it may: those that hold what
+    /// nobody settled would else keep every append out until their week has passed.
     pub(super) fn make_room_for_outcome(&mut self, append: &AppendWork) -> Result<(), Error> {
         let remembered = self.producers.outcomes() + self.staged.outcomes - self.staged.forgotten;
         if (remembered as u64) < limit::REMEMBERED_OUTCOMES || self.forgets_as_it_adds(append) {
             return Ok(());
         }
-        let mut idle = self.producers.longest_idle_holding(self.timestamp_ns(), FORGOTTEN_FOR_ROOM);
-        idle.retain(|id| *id != append.producer_id && !self.is_in_use(*id));
-        if idle.is_empty() {
+        let (tenant_id, now_ns) = (append.session.tenant_id(), self.timestamp_ns());
+        let mut found = self.producers.to_forget_for(tenant_id, now_ns, FORGOTTEN_FOR_ROOM);
+        found.retain(|id| *id != append.producer_id && !self.is_in_use(*id));
+        if found.is_empty() {
             let detail = format!("the log remembers {remembered} outcomes of appends, its bound");
             let mut error = Error::new(ErrorCode::Overloaded, detail);
             error.retry_after_ms = RETRY_AFTER_MS;
             return Err(error);
         }
-        self.expire(idle);
+        self.expire(found);
         Ok(())
     }
 
@@ -286,6 +287,19 @@ mod tests {
             judged
         }
 
+        /// Lets producers of tenant 1 hold as many outcomes as the log remembers; how many do.
+        fn fill(&mut self) -> u64 {
+            self.commit(vec![create_stream()]);
+            let window = limit::OUTSTANDING_APPENDS;
+            let producers = limit::REMEMBERED_OUTCOMES / window;
+            for id in 1..=producers {
+                self.cursor.timestamp_ns += 1;
+                self.commit(vec![Work::OpenProducer { session: session() }]);
+                self.commit((1..=window).map(|sequence| append(id, sequence)).collect());
+            }
+            producers
+        }
+
         fn apply(&mut self, draft: &EntryDraft, index: u64) {
             let applied = self.machine.apply(Entry {
                 kind: draft.kind,
@@ -309,10 +323,14 @@ mod tests {
     }
 
     fn append(producer_id: u64, sequence: u64) -> Work {
+        append_to(2, session(), producer_id, sequence)
+    }
+
+    fn append_to(stream_id: u64, session: Arc<Session>, producer_id: u64, sequence: u64) -> Work {
         let batch = EventBatch::from_events(["x"]).unwrap();
         Work::Append(AppendWork {
-            session: session(),
-            stream_id: 2,
+            session,
+            stream_id,
             expected_offset: ANY_OFFSET,
             producer_id,
             sequence,
@@ -410,14 +428,7 @@ mod tests {
     #[test]
     fn outcomes_that_nobody_settles_make_room() {
         let mut bench = Bench::new();
-        bench.commit(vec![create_stream()]);
-        let window = limit::OUTSTANDING_APPENDS;
-        let producers = limit::REMEMBERED_OUTCOMES / window;
-        for id in 1..=producers {
-            bench.cursor.timestamp_ns += 1;
-            bench.commit(vec![Work::OpenProducer { session: session() }]);
-            bench.commit((1..=window).map(|sequence| append(id, sequence)).collect());
-        }
+        let producers = bench.fill();
         let fresh = producers + 1;
         let open = Work::OpenProducer { session: session() };
         use ErrorCode::{Ok, Overloaded, ProducerExpired};
@@ -430,6 +441,35 @@ mod tests {
         assert_eq!(codes(&results), [Ok, ProducerExpired, Ok]);
         let left = bench.machine.producers.outcomes() as u64;
         assert_eq!(left, limit::REMEMBERED_OUTCOMES - FORGOTTEN_FOR_ROOM as u64 + 1);
+    }
+
+    /// A tenant whose producers fill what the log remembers keeps its own appends out, and nobody
+    /// else's.
+    #[test]
+    fn a_tenant_keeps_only_itself_out() {
+        let mut bench = Bench::new();
+        let producers = bench.fill();
+        let other = Arc::new(Session::new("bob", 2, Role::Writer, false));
+        let (mine, other_s) = (producers + 1, producers + 2);
+        bench.commit(vec![Work::CreateTenant { session: None, tenant_id: 2 }]);
+        let name = "events".to_string();
+        let create =
+            Work::CreateStream { session: other.clone(), name, data_class: DataClass::NonPhi };
+        let created = bench.commit(vec![create]);
+        let stream_id = match &created[0] {
+            Result::Ok(Done::Response(Response::CreateStream(created))) => created.stream_id,
+            other => panic!("{other:?}"),
+        };
+        let open = |session| Work::OpenProducer { session };
+        let results = bench.commit(vec![
+            open(session()),
+            open(other.clone()),
+            append(mine, 1),
+            append_to(stream_id, other, other_s, 1),
+            append(mine, 1),
+        ]);
+        use ErrorCode::{Ok, Overloaded};
+        assert_eq!(codes(&results), [Ok, Ok, Overloaded, Ok, Ok]);
     }
 
     /// After a time was passed, entries of the same group are later than it.

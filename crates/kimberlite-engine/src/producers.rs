@@ -192,16 +192,22 @@ impl Producers {
         oldest(own.map(|(id, p)| (p.last_used_ns, *id)), count)
     }
 
-    /// Those to forget so that at least `outcomes` outcomes make room: of the tenants that hold the
-    /// most, the longest idle first, none that did anything within `SETTLING` before `now_ns`.
-    pub(crate) fn longest_idle_holding(&self, now_ns: u64, outcomes: usize) -> Vec<u64> {
+    /// Those to forget so that at least `outcomes` outcomes make room for `tenant_id`: of the tenants
+    /// that hold the most, the longest idle first. Who did anything within `SETTLING` before
+    /// `now_ns` is spared, unless its tenant holds more than twice as many as the one in need: no
+    /// tenant can keep another's appends out by filling the log's memory.
+    pub(crate) fn to_forget_for(&self, tenant_id: u64, now_ns: u64, outcomes: usize) -> Vec<u64> {
         let bound = now_ns.saturating_sub(SETTLING.as_nanos() as u64);
         let mut held: HashMap<u64, usize> = HashMap::new();
         for producer in self.producers.values() {
             *held.entry(producer.tenant_id).or_default() += producer.outcomes.len();
         }
-        let idle = |p: &Producer| p.last_used_ns < bound && !p.outcomes.is_empty();
-        let mut found: Vec<_> = self.producers.iter().filter(|(_, p)| idle(p)).collect();
+        let twice_its_own = 2 * held.get(&tenant_id).copied().unwrap_or(0);
+        let may_go = |p: &Producer| {
+            let spared = p.last_used_ns >= bound && held[&p.tenant_id] <= twice_its_own;
+            !spared && !p.outcomes.is_empty()
+        };
+        let mut found: Vec<_> = self.producers.iter().filter(|(_, p)| may_go(p)).collect();
         found.sort_unstable_by_key(|(id, p)| (Reverse(held[&p.tenant_id]), p.last_used_ns, **id));
         let mut room = 0;
         let still_needed = |(_, producer): &(&u64, &Producer)| {
