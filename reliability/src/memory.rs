@@ -131,7 +131,7 @@ mod tests {
         let swing = |round| 60_000 + (round * 7_919) % 20_000;
         memory(600, |round| (swing(round), swing(round + 1))).judge().unwrap();
         let high = memory(10, |round| (if round == 4 { 300_000 } else { 60_000 }, 1));
-        assert!(high.judge().unwrap_err().contains("294 MiB"));
+        assert!(high.judge().unwrap_err().contains("293 MiB"));
         let server = memory(600, |round| (swing(round) + round * 100, swing(round)));
         assert!(server.judge().unwrap_err().contains("of the server grows"));
         let clients = memory(600, |round| (swing(round), swing(round) + round * 100));
