@@ -27,7 +27,8 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// The same command again goes on after an interruption: nothing is imported twice, nothing left
 /// out. Nobody else may append to the stream meanwhile; where somebody does, it stops. How far it
-/// got stands in FILE.progress, which stays, so that a finished import is not repeated.
+/// got stands in FILE.progress, which stays, so that a finished import is not repeated and only what
+/// was added to the file since is imported.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   kimberlite import visits visits.ndjson --create phi
@@ -98,7 +99,8 @@ async fn import(args: &Args, client: &Client, signals: &Signals) -> Outcome<()> 
             None => failure,
         });
     }
-    import.report("imported")
+    let is_old = import.events_before == Some(import.progress.events);
+    import.report(if is_old { "was imported before" } else { "imported" })
 }
 
 fn progress_at(client: &Client, args: &Args, stream: StreamId, base: u64) -> Outcome<Progress> {
@@ -133,9 +135,12 @@ async fn resume<'a>(
     progress.check(&log_id, args.connection.tenant()?, stream.0, &path)?;
     let reader = continued(args, client, stream, &progress, next_offset, &path).await?;
     let mut import = Import::new(args, client, stream, reader, Some(path), progress);
-    if !import.progress.finished {
-        import.recognise(next_offset).await?;
+    if import.progress.finished {
+        // The file may have grown since.
+        import.progress.finished = false;
+        import.events_before = Some(import.progress.events);
     }
+    import.recognise(next_offset).await?;
     Ok(import)
 }
 
@@ -170,7 +175,9 @@ async fn continued(
     let last = reader.next().unwrap_or_default();
     let page = Pages::new(client, stream, done - 1..done).next().await?;
     let same = page.is_some_and(|page| last.is_some() && page.event(0) == last.as_deref());
-    if same && reader.last_end == progress.position {
+    // A line that was the file's last may have got its end since.
+    let ends = reader.last_text_end..=reader.last_end;
+    if same && ends.contains(&progress.position) {
         return Ok(reader);
     }
     Err(other(&format!("{} is not the file that was imported so far", args.file.display())))
@@ -183,6 +190,8 @@ struct Import<'a> {
     stream: StreamId,
     batch: usize,
     progress: Progress,
+    /// What an earlier run took for the whole file.
+    events_before: Option<u64>,
     /// Where the progress is kept; none for standard input.
     path: Option<PathBuf>,
     saved: Instant,
@@ -209,6 +218,7 @@ impl<'a> Import<'a> {
             stream,
             batch: usize::try_from(args.batch).unwrap_or(usize::MAX),
             progress,
+            events_before: None,
             path,
             saved: Instant::now(),
             bar,

@@ -21,6 +21,8 @@ pub(crate) struct EventReader {
     pub(crate) last_start: u64,
     /// Where it ends. What could not be read lies behind it.
     pub(crate) last_end: u64,
+    /// Where it ends without the line end and other space behind it.
+    pub(crate) last_text_end: u64,
     /// The offset that the next record of the raw format must have.
     raw_offset: u64,
     /// The events that were read.
@@ -86,6 +88,7 @@ impl EventReader {
             name,
             last_start: 0,
             last_end: 0,
+            last_text_end: 0,
             raw_offset: 0,
             events: 0,
             ended: false,
@@ -116,7 +119,7 @@ impl EventReader {
         match raw::read_next(&mut self.input, self.raw_offset, &self.name)? {
             raw::Next::Event { data, .. } => {
                 self.raw_offset += 1;
-                self.took(start);
+                self.took(start, self.input.position);
                 Ok(Some(data))
             }
             raw::Next::End => {
@@ -140,14 +143,15 @@ impl EventReader {
                 Failure::usage(format!("{}: the line {what}", name()))
                     .cure("each line is an object with data, or with data_base64")
             })?;
-            self.took(start);
+            self.took(start, start + line.trim_ascii_end().len() as u64);
             return Ok(Some(data));
         }
     }
 
     /// Notes where the event that was read lies.
-    fn took(&mut self, start: u64) {
+    fn took(&mut self, start: u64, text_end: u64) {
         self.last_start = start;
+        self.last_text_end = text_end;
         self.last_end = self.input.position;
     }
 }

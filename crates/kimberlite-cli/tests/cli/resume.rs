@@ -104,6 +104,49 @@ fn import_refuses_what_does_not_fit() {
     assert_eq!(events(&home, "s").len(), 13);
 }
 
+/// A finished import goes on where its file grew, be it behind a line without an end, again and
+/// again, in either format; what others appended meanwhile is a conflict only then.
+#[test]
+fn import_of_a_file_that_grows() {
+    for (home, _server) in Home::doors() {
+        let import = ["import", "s", "in.ndjson", "--create", "non-phi"];
+        let grow = |text: &str, wanted: u64| {
+            let mut bytes = std::fs::read(home.path("in.ndjson")).unwrap_or_default();
+            bytes.extend_from_slice(text.as_bytes());
+            home.write("in.ndjson", bytes);
+            let done = home.ok(&import);
+            let last = wanted.saturating_sub(1);
+            assert!(done.starts_with(&format!("imported: {wanted} events")), "{done}");
+            assert!(wanted == 0 || done.ends_with(&format!(", offsets 0 to {last}\n")), "{done}");
+            let again = home.ok(&import);
+            assert_eq!(again, format!("was {}", done.replace("imported", "imported before")));
+            assert_eq!(events(&home, "s"), expected(0..wanted));
+        };
+        home.write("in.ndjson", "");
+        home.ok(&import);
+        grow(&ndjson(0..2), 2);
+        grow(&ndjson(2..3), 3);
+        grow(ndjson(3..5).trim_end(), 5);
+        grow(&format!("\n{}", ndjson(5..6).trim_end()), 6);
+        grow(&format!(" \r\n\n{}", ndjson(6..7)), 7);
+
+        home.ok(&["append", "s", "somebody else's"]);
+        assert!(home.ok(&import).starts_with("was imported before: 7 events"));
+        home.write("in.ndjson", [home.file("in.ndjson"), ndjson(7..8).into_bytes()].concat());
+        let foreign = home.run(&import);
+        assert!(foreign.code == 6 && foreign.err.contains("somebody else"), "{foreign:?}");
+
+        home.run_with(&["append", "source", "--create", "non-phi"], lines(0..3).as_bytes());
+        let raw = ["import", "t", "in.raw", "--format", "raw", "--create", "non-phi"];
+        for wanted in 3..6 {
+            home.ok(&["export", "source", "--format", "raw", "-o", "in.raw", "--resume"]);
+            assert!(home.ok(&raw).starts_with(&format!("imported: {wanted} events")));
+            assert_eq!(events(&home, "t"), expected(0..wanted));
+            home.ok(&["append", "source", &format!("event {wanted}")]);
+        }
+    }
+}
+
 /// A bad line stops it after what came before; with the line mended it goes on.
 #[test]
 fn import_goes_on_after_a_bad_line() {
