@@ -1,8 +1,9 @@
-//! Standard output: buffered, and quiet where its reader has closed it.
+//! Where results go: standard output, quiet where its reader has closed it, or a new file, which
+//! gets its name once it is whole.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
@@ -15,6 +16,8 @@ pub(crate) struct Output {
     /// Whether it takes colours.
     pub(crate) colours: bool,
     name: String,
+    /// Declared behind the writer, so that the file is closed before it is removed.
+    partial: Option<Partial>,
 }
 
 /// How much is collected before it is written.
@@ -28,25 +31,20 @@ impl Output {
             is_terminal: io::stdout().is_terminal(),
             colours: terminal::stdout_colours(),
             name: "standard output".to_string(),
+            partial: None,
         }
     }
 
-    /// A new file. It must not be there yet: what is there may be the only copy.
-    pub(crate) fn create(path: &Path) -> Outcome<Output> {
-        let file = File::options().write(true).create_new(true).open(path);
-        let file = file.map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => {
-                let message = format!("{} is there already", path.display());
-                Failure::new(crate::failure::exit::CONFLICT, message)
-                    .cure("name another file, or remove it first")
-            }
-            _ => Failure::file(path, &e),
-        })?;
+    /// A new file. It must not be there yet: what is there may be the only copy. Until it is
+    /// finished it has another name beside, and goes where it is not finished.
+    fn create(path: &Path) -> Outcome<Output> {
+        let (partial, file) = Partial::create(path)?;
         Ok(Output {
             writer: BufWriter::with_capacity(BUFFER_BYTES, Box::new(file)),
             is_terminal: false,
             colours: false,
             name: path.display().to_string(),
+            partial: Some(partial),
         })
     }
 
@@ -76,6 +74,12 @@ impl Output {
         self.writer.flush().map_err(|e| failure(&self.name, &e))
     }
 
+    /// Ends the results: a new file gets its name.
+    pub(crate) fn finish(mut self) -> Outcome<()> {
+        Output::flush(&mut self)?;
+        self.partial.take().map_or(Ok(()), Partial::finish)
+    }
+
     /// Wraps text in a style, such as `1` for bold, where colours are taken.
     pub(crate) fn styled(&self, style: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_string() }
@@ -90,6 +94,62 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
+}
+
+/// A file that is being written, beside the one that it is to become.
+struct Partial {
+    path: PathBuf,
+    beside: PathBuf,
+}
+
+impl Partial {
+    fn create(path: &Path) -> Outcome<(Partial, File)> {
+        if path.symlink_metadata().is_ok() {
+            return Err(there_already(path));
+        }
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}.partial", std::process::id()));
+        let beside = PathBuf::from(beside);
+        let create = || File::options().write(true).create_new(true).open(&beside);
+        let file = match create() {
+            // A process that had this one's number was killed.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&beside).and_then(|()| create())
+            }
+            other => other,
+        };
+        let file = file.map_err(|e| Failure::file(path, &e))?;
+        Ok((Partial { path: path.to_path_buf(), beside }, file))
+    }
+
+    /// Gives the file its name. Nothing that came there meanwhile is written over: a link, unlike
+    /// a new name, refuses that. Not every file system has links.
+    fn finish(self) -> Outcome<()> {
+        match std::fs::hard_link(&self.beside, &self.path) {
+            // The other name goes with `self`.
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(there_already(&self.path));
+            }
+            Err(_) if self.path.symlink_metadata().is_ok() => {
+                return Err(there_already(&self.path));
+            }
+            Err(_) => {}
+        }
+        std::fs::rename(&self.beside, &self.path).map_err(|e| Failure::file(&self.path, &e))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After a rename it is not there any more.
+        let _ = std::fs::remove_file(&self.beside);
+    }
+}
+
+fn there_already(path: &Path) -> Failure {
+    Failure::new(crate::failure::exit::CONFLICT, format!("{} is there already", path.display()))
+        .cure("name another file, or remove it first")
 }
 
 /// What a failed write means: a closed pipe is its reader's choice.

@@ -29,8 +29,8 @@ pub(crate) struct Args {
     #[arg(value_name = "SQL")]
     statement: Option<String>,
 
-    /// A value for the statement's next ?; whole numbers and decimals are numbers, everything else
-    /// is text. int:, float:, text:, bool:, base64: before it, and null alone, say the type
+    /// A value for the statement's next ?; digits such as 7, -1.50 and .5 are numbers, everything
+    /// else is text, also 007, +1 and 1e3. int:, float:, text:, bool:, base64: before it, and null alone, say the type
     #[arg(short, long, value_name = "VALUE", value_parser = parameter,
           allow_negative_numbers = true)]
     param: Vec<Value>,
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_enum, default_value_t = RowFormat::Table)]
     format: RowFormat,
 
-    /// Writes into this file, which must not be there yet
+    /// Writes into this file, which must not be there yet, and is there once it is whole
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -110,7 +110,7 @@ pub(crate) async fn run(args: &Args, signals: &Signals) -> Outcome<()> {
         for statement in statements {
             signals.or(statement_rows(&client, statement, &style, &mut out)).await?;
         }
-        out.flush()
+        out.finish()
     };
     args.connection.with_client(Database::MustExist, signals, work).await
 }
@@ -197,13 +197,28 @@ pub(crate) fn parameter(text: &str) -> Result<Value, String> {
     if text == "null" {
         return Ok(Value::Null);
     }
-    // Only what is written as this number is it: 007 and +1 are text.
-    match (text.parse::<i64>(), text.parse::<f64>()) {
-        (Ok(number), _) if number.to_string() == text => Ok(Value::Int64(number)),
-        (_, Ok(number)) if number.to_string() == text && number.is_finite() => {
-            Ok(Value::Float64(number))
-        }
+    match (is_number(text), text.parse::<i64>(), text.parse::<f64>()) {
+        (true, Ok(number), _) => Ok(Value::Int64(number)),
+        // As in SQL, a whole number beyond 64 bits is a decimal one.
+        (true, _, Ok(number)) if number.is_finite() => Ok(Value::Float64(number)),
         _ => Ok(Value::String(text.to_string())),
+    }
+}
+
+/// Whether a text is digits, with a minus before and a point within or before them where wanted.
+/// What begins with a needless zero, such as 007, is rather somebody's key.
+fn is_number(text: &str) -> bool {
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let size = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = match size.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (size, None),
+    };
+    let has_needless_zero = whole.len() > 1 && whole.starts_with('0');
+    let is_whole = digits(whole) && !has_needless_zero;
+    match fraction {
+        Some(fraction) => is_whole && digits(fraction) && !fraction.is_empty(),
+        None => is_whole && !whole.is_empty(),
     }
 }
 
@@ -217,8 +232,18 @@ mod tests {
         let string = |text: &str| Ok(Value::String(text.to_string()));
         assert_eq!(parameter("7"), Ok(Value::Int64(7)));
         assert_eq!(parameter("-1.5"), Ok(Value::Float64(-1.5)));
-        assert_eq!(parameter("007"), string("007"));
-        assert_eq!(parameter("inf"), string("inf"));
+        let decimals = [("1.50", 1.5), ("1.0", 1.0), ("-0.50", -0.5), (".5", 0.5), ("2.5", 2.5)];
+        for (text, number) in decimals {
+            assert_eq!(parameter(text), Ok(Value::Float64(number)), "{text}");
+        }
+        assert_eq!(parameter("9223372036854775807"), Ok(Value::Int64(i64::MAX)));
+        assert_eq!(
+            parameter("9223372036854775809"),
+            Ok(Value::Float64(9_223_372_036_854_775_809.0))
+        );
+        for text in ["007", "00.5", "inf", "nan", "+1", "1e3", "1.", ".", "-", "", "1.2.3", "1,5"] {
+            assert_eq!(parameter(text), string(text), "{text}");
+        }
         assert_eq!(parameter("text:7"), string("7"));
         assert_eq!(parameter("int:-7"), Ok(Value::Int64(-7)));
         assert_eq!(parameter("bool:true"), Ok(Value::Bool(true)));

@@ -88,6 +88,21 @@ fn variables() {
     assert_eq!(run(&["read", "s", "--tenant", "2"], "1").code, 0);
 }
 
+/// What is written as a number is one for the statement, also with zeros at its end; what may be a
+/// key or a name stays text.
+#[test]
+fn numbers_are_numbers() {
+    let home = Home::new();
+    home.ok(&["append", "s", "--create", "non-phi", "longer than half a byte"]);
+    let sql = "SELECT typeof(?), typeof(?), typeof(?), typeof(?), typeof(?)";
+    let params = ["1.50", "1.0", "-0.50", "-7", "007"].map(|value| ["--param", value]).concat();
+    let types = home.ok(&[&["query", sql, "--format", "csv"][..], &params].concat());
+    assert!(types.trim_end().ends_with("real,real,real,integer,text"), "{types}");
+    let none = "SELECT count(*) AS n FROM s WHERE length(data) < ?";
+    let none = home.ok(&["query", none, "--param", "0.50", "--format", "csv"]);
+    assert_eq!(none.lines().last(), Some("0"));
+}
+
 /// An event beyond the limit is refused with its place and the bound, however it comes.
 #[test]
 fn too_large() {
