@@ -14,6 +14,8 @@ const DEFAULT_ADDRESS: &str = "localhost:5432";
 const ADDRESS_VARIABLE: &str = "KIMBERLITE_ADDRESS";
 const TENANT_VARIABLE: &str = "KIMBERLITE_TENANT";
 const TOKEN_VARIABLE: &str = "KIMBERLITE_TOKEN";
+/// What the database notes about who did what, in each tenant.
+pub(crate) const AUDIT_STREAM: &str = "_audit";
 /// The longest deadline that a client takes.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
 
@@ -212,8 +214,23 @@ fn holds_database(folder: &str) -> bool {
     })
 }
 
+/// Refuses an empty name, such as a variable that was not set gives.
+pub(crate) fn has_name(name: &str) -> Outcome<()> {
+    match name {
+        "" => Err(Failure::usage("the stream's name is empty").cure("name a stream")),
+        _ => Ok(()),
+    }
+}
+
 /// The stream of a name.
 pub(crate) async fn stream(client: &Client, name: &str) -> Outcome<StreamInfo> {
+    has_name(name)?;
+    if name == AUDIT_STREAM {
+        let message = format!("{AUDIT_STREAM} is read by SQL alone, and written by the database");
+        return Err(Failure::usage(message).cure(format!(
+            "`kimberlite query 'SELECT text FROM {AUDIT_STREAM}'` shows it to an admin"
+        )));
+    }
     client.stream_by_name(name).await.map_err(|e| {
         let named = e.detail.contains(name);
         let failure = Failure::from(e);

@@ -20,9 +20,9 @@ const CHUNKS_AHEAD: usize = 4;
 /// What in the input is an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InputFormat {
-    /// Each line that is not empty, without its line end
+    /// Each line that is not empty, without its line end; a line of spaces is an event
     Lines,
-    /// Each line, which must be one JSON value; empty lines are passed over
+    /// Each line, which must be one JSON value; empty lines and lines of spaces are passed over
     Ndjson,
     /// Each file, or standard input, as a whole
     Binary,
@@ -154,10 +154,11 @@ impl Reader {
             let name = || format!("{}, line {number}", source.name());
             let line = next_line(&mut input, &name)?;
             let Some(line) = line else { return Ok(()) };
-            if line.iter().all(u8::is_ascii_whitespace) {
+            let is_json = format == InputFormat::Ndjson;
+            if line.is_empty() || is_json && line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            if format == InputFormat::Ndjson {
+            if is_json {
                 check_json(&line, &name)?;
             }
             self.push(line)?;

@@ -7,7 +7,7 @@ use kimberlite::core::ExpectedOffset;
 use kimberlite::{CallOptions, Client, DataClass, Error, ErrorCode, EventBatch, StreamId, limit};
 use tokio::sync::mpsc;
 
-use crate::connect::{Connection, Database, stream};
+use crate::connect::{Connection, Database, has_name, stream};
 use crate::failure::{Failure, Outcome};
 use crate::input::{self, Chunk, InputFormat, Source};
 use crate::output::{Output, note};
@@ -122,8 +122,9 @@ fn report(args: &Args, appender: &Appender<'_>, result: Outcome<()>) -> Outcome<
         Ok(()) if args.quiet => Ok(()),
         Ok(()) => {
             let mut out = Output::stdout();
-            out.line(&text)?;
-            out.flush()
+            let told = out.line(&text).and_then(|()| out.flush());
+            // Whoever takes it for a failed append would append once more.
+            told.map_err(|e| e.during(format!("{text}, which could not be told")))
         }
         Err(failure) => {
             if appender.appended > 0 {
@@ -140,6 +141,7 @@ pub(crate) async fn open_stream(
     name: &str,
     create: Option<Class>,
 ) -> Outcome<StreamId> {
+    has_name(name)?;
     match create {
         Some(class) => Ok(client.create_stream(name, class.into()).await?),
         None => Ok(StreamId(stream(client, name).await?.stream_id)),

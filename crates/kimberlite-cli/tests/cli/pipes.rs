@@ -42,6 +42,28 @@ fn a_quiet_tail_notices_too() {
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
 
+/// Lines of spaces are events; empty ones are not.
+#[test]
+fn lines_of_spaces() {
+    let home = Home::new();
+    let ran = home.run_with(&["append", "s", "--create", "non-phi"], b"   \n\nfoo\r\n\r\n\t");
+    assert!(ran.out.starts_with("appended 3 events"), "{ran:?}");
+    assert_eq!(home.ok(&["read", "s", "--format", "lines"]), "   \nfoo\n\t\n");
+}
+
+/// Where an append cannot be told, the message says that it was done: nobody is to repeat it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_append_that_cannot_be_told() {
+    let home = Home::new();
+    let mut command = home.command(&["append", "s", "z", "--create", "non-phi"]);
+    command.stdout(std::fs::File::options().write(true).open("/dev/full").expect("it is there"));
+    let ran = crate::common::ran(command.output().expect("it runs"));
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("appended 1 event at offset 0"), "{ran:?}");
+    assert!(ran.err.contains("could not be told: standard output: No space"), "{ran:?}");
+}
+
 /// Lines are appended as they come, while the pipe stays open; and `tail -f` shows them at once.
 #[test]
 fn lines_are_live() {
