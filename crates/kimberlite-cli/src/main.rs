@@ -24,6 +24,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing::level_filters::LevelFilter;
 
 use crate::args::Arguments;
 use crate::failure::{Failure, Outcome};
@@ -58,13 +59,16 @@ fn run(arguments: Arguments) -> Outcome<()> {
     commands::run(arguments.command, &runtime, &signals)
 }
 
-/// The library's own log lines, on standard error: warnings, with `-v` more.
+/// The library's own log lines, on standard error, where `-v` asks for them: without it the error
+/// that ends the command is the one word about it. A server to develop against tells its errors.
 fn start_log(arguments: &Arguments) -> Outcome<()> {
+    let is_server = matches!(arguments.command, args::Command::Dev(_));
     let level = match arguments.verbose {
-        0 => tracing::Level::ERROR,
-        1 => tracing::Level::INFO,
-        2 => tracing::Level::DEBUG,
-        _ => tracing::Level::TRACE,
+        0 if is_server => LevelFilter::ERROR,
+        0 => LevelFilter::OFF,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
     tracing_subscriber::fmt()
         .with_max_level(level)

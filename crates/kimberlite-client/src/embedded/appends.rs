@@ -113,6 +113,11 @@ impl Local {
         let mut pending = PendingNumber { numbers: &self.numbers, key, settled: false };
         let outcome = self.ask(Request::Append(request), payload, limit).await;
         match outcome {
+            // The engine knows of a write that failed whether anything of it may have been stored.
+            Err(e) if e.code == ErrorCode::Storage && e.outcome_unknown.is_none() && !again => {
+                pending.settled = true;
+                Err(e)
+            }
             Err(mut e) if may_have_happened(e.code, again) => {
                 e.outcome_unknown = Some(key);
                 Err(e)
