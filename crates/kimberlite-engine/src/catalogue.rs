@@ -42,6 +42,11 @@ impl Tenant {
         self.by_name.get(&names::fold(name))
     }
 
+    /// How many streams it has, its audit stream left out.
+    pub(crate) fn stream_count(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// Its streams by id, from the one after `after` on.
     pub(crate) fn streams_after(&self, after: u64) -> impl Iterator<Item = &Arc<Stream>> {
         let from = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);

@@ -39,6 +39,8 @@ impl Group<'_> {
                 position: present.position,
             }));
         }
+        self.check_stream_count(tenant_id)?;
+        *self.staged.more_streams.entry(tenant_id).or_default() += 1;
         let stream_id = self.next_stream_id();
         let name = name.to_string();
         let command = Command::CreateStream { tenant_id, stream_id, name, data_class };
@@ -47,6 +49,22 @@ impl Group<'_> {
             self.stage_stream(tenant_id, stream_id, name, data_class, position);
         }
         Ok(Response::CreateStream(CreateStreamResponse { stream_id, created: true, position }))
+    }
+
+    /// Streams are never deleted but with their tenant, so that only a bound keeps their memory small.
+    fn check_stream_count(&self, tenant_id: u64) -> Result<(), Error> {
+        let more = self.staged.more_streams.get(&tenant_id).copied().unwrap_or(0);
+        let tenant = self.catalogue.tenant(tenant_id);
+        let count = tenant.map_or(0, |tenant| tenant.stream_count() as u64) + more;
+        let bound = self.streams_per_tenant;
+        if count < bound {
+            return Ok(());
+        }
+        let detail = format!(
+            "tenant {tenant_id} has {count} streams; at most {bound} are allowed \
+             (limits.max_streams_per_tenant in a server's configuration)"
+        );
+        Err(Error::new(ErrorCode::LimitExceeded, detail).with_value(bound))
     }
 
     fn named(&self, tenant_id: u64, name: &str) -> Option<StagedName> {

@@ -266,6 +266,7 @@ fn recover(options: &EngineOptions) -> Result<(Machine, LogWriter, LogReader), E
     let mut machine = Machine::new(Arc::new(Applied::new()));
     let kept = Arc::new(Kept(machine.applied.clone()));
     let (writer, log) = kimberlite_log::open_database(disk, log_options, &mut machine, kept)?;
+    machine.streams_per_tenant = options.streams_per_tenant;
     machine.publish(writer.next_index().saturating_sub(1));
     Ok((machine, writer, log))
 }

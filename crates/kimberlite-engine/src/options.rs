@@ -52,6 +52,9 @@ pub struct EngineOptions {
     /// How much memory the parts of the index that were used last may take, in bytes. What the
     /// newest segments hold is indexed in memory beside it.
     pub index_cache_bytes: u64,
+    /// How many streams a tenant may have beside its audit stream. Each takes about 1 KB of memory
+    /// for as long as its tenant exists.
+    pub streams_per_tenant: u64,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -70,6 +73,7 @@ impl Default for EngineOptions {
             query_slow_threads: 0,
             audit_window_ms: 60_000,
             index_cache_bytes: 16 << 20,
+            streams_per_tenant: 200_000,
             clock: Arc::new(SystemClock),
         }
     }

@@ -38,6 +38,7 @@ pub(crate) struct Cursor {
 pub(crate) struct Group<'a> {
     pub(super) catalogue: RwLockReadGuard<'a, Catalogue>,
     pub(super) producers: &'a Producers,
+    pub(super) streams_per_tenant: u64,
     pub(super) staged: Staged,
     cursor: Cursor,
     drafts: Vec<EntryDraft>,
@@ -61,6 +62,7 @@ impl<'a> Group<'a> {
         Group {
             catalogue,
             producers: &machine.producers,
+            streams_per_tenant: machine.streams_per_tenant,
             staged,
             cursor,
             drafts: Vec::new(),

@@ -159,6 +159,8 @@ pub(crate) struct Staged {
     pub(crate) streams: HashMap<u64, StagedStream>,
     pub(crate) tenants: HashMap<u64, StagedTenant>,
     pub(crate) names: HashMap<(u64, String), StagedName>,
+    /// By tenant: how many streams the group creates, audit streams left out.
+    pub(crate) more_streams: HashMap<u64, u64>,
     pub(crate) producers: HashMap<u64, StagedProducer>,
     pub(crate) expired: HashSet<u64>,
     /// By tenant: how many more producers it has than before the group.

@@ -158,14 +158,22 @@ pub(crate) struct Machine {
     pub(crate) applied: Arc<Applied>,
     pub(crate) producers: Producers,
     pub(crate) sequence: Sequence,
+    /// How many streams a tenant may have beside its audit stream. It binds new streams only: what
+    /// the log holds is applied whatever the bound is now.
+    pub(crate) streams_per_tenant: u64,
     /// The streams that got blocks since they were last woken.
     touched: Vec<Arc<Stream>>,
 }
 
 impl Machine {
     pub(crate) fn new(applied: Arc<Applied>) -> Machine {
-        let producers = Producers::default();
-        Machine { applied, producers, sequence: Sequence::default(), touched: Vec::new() }
+        Machine {
+            applied,
+            producers: Producers::default(),
+            sequence: Sequence::default(),
+            streams_per_tenant: u64::MAX,
+            touched: Vec::new(),
+        }
     }
 
     /// Applies one entry. It becomes visible with [`Machine::publish`]. An error means that the log

@@ -3,6 +3,7 @@
 mod support;
 
 use bytes::Bytes;
+use kimberlite_engine::{Engine, EngineOptions};
 use kimberlite_wire::*;
 use support::*;
 
@@ -27,6 +28,47 @@ fn streams_are_created_once() {
     let lower = writer.create_stream("ärzte", DataClass::NonPhi).unwrap();
     assert_ne!(upper.stream_id, lower.stream_id);
     assert_eq!(writer.info(first.stream_id).unwrap().name, "Vitals");
+}
+
+/// A tenant has as many streams as the engine allows, its audit stream left out, also where one group
+/// creates them; those that exist go on, other tenants have their own, and a restart counts again.
+#[test]
+fn streams_of_a_tenant_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        |bound| EngineOptions { streams_per_tenant: bound, ..EngineOptions::folder(folder.path()) };
+    let engine = Engine::open(options(20)).unwrap();
+    engine.ensure_tenant(1).unwrap();
+    engine.ensure_tenant(2).unwrap();
+    let made: usize = std::thread::scope(|scope| {
+        let engine = &engine;
+        let create = |thread: usize| {
+            let writer = writer(engine);
+            let names = (0..10).map(|n| format!("s{thread}_{n}"));
+            names.filter(|n| writer.create_stream(n, DataClass::NonPhi).is_ok()).count()
+        };
+        let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || create(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(made, 20);
+    let refused = writer(&engine).create_stream("more", DataClass::NonPhi).unwrap_err();
+    assert_eq!((refused.code, refused.value), (ErrorCode::LimitExceeded, 20));
+    assert!(refused.detail.contains("limits.max_streams_per_tenant"), "{refused}");
+    let other = caller(&engine, "bob", 2, Role::Writer);
+    assert!(other.create_stream("more", DataClass::NonPhi).is_ok());
+    engine.close();
+    let engine = Engine::open(options(20)).unwrap();
+    assert_eq!(
+        code(writer(&engine).create_stream("more", DataClass::NonPhi)),
+        ErrorCode::LimitExceeded
+    );
+    engine.close();
+    // A lower bound takes nothing away.
+    let engine = Engine::open(options(1)).unwrap();
+    let other = caller(&engine, "bob", 2, Role::Writer);
+    let again = other.create_stream("more", DataClass::NonPhi).unwrap();
+    assert!(!again.created);
+    other.append(again.stream_id, &[b"x"]).unwrap();
 }
 
 /// Names that no stream may have, and a class that there is none of.

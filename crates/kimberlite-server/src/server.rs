@@ -262,6 +262,7 @@ fn engine_options(config: &ServerConfig) -> EngineOptions {
         query_threads: config.query.threads,
         query_slow_threads: config.query.slow_threads,
         audit_window_ms: config.audit.window_ms,
+        streams_per_tenant: config.limits.max_streams_per_tenant,
         ..EngineOptions::default()
     }
 }

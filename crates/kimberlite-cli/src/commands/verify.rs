@@ -17,7 +17,8 @@ use crate::signals::Signals;
   kimberlite verify
   kimberlite verify visits --local")]
 pub(crate) struct Args {
-    /// The streams' names; where none is given all of the tenant's, and _audit for an admin
+    /// The streams' names; where none is given all of the tenant's, and _audit where the database
+    /// lets the caller verify it
     stream: Vec<String>,
 
     /// Reads every block and walks the chain here, without trusting the server; but for _audit,

@@ -52,6 +52,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     // A quarter is kept from large frames, so that small requests still find room.
     bound("limits.total_queue_bytes", 2 * FRAME, MANY_BYTES, |c| c.limits.total_queue_bytes as u64),
     bound("limits.total_buffer_bytes", 1 << 20, MANY_BYTES, |c| c.limits.total_buffer_bytes as u64),
+    bound("limits.max_streams_per_tenant", 1, 100_000_000, |c| c.limits.max_streams_per_tenant),
     bound("limits.auth_failures_burst", 1, 1_000_000, |c| u64::from(c.limits.auth_failures_burst)),
     bound("limits.auth_failures_per_minute", 1, 1_000_000, |c| {
         u64::from(c.limits.auth_failures_per_minute)

@@ -1,5 +1,6 @@
 //! The configuration as TOML.
 
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,6 +15,8 @@ use crate::listen;
 
 /// The configuration file with every option, its meaning and its default, all commented out.
 pub const TEMPLATE: &str = include_str!("template.toml");
+/// A larger file is none of ours.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Mistakes that are looked for in one file.
 const MAX_PROBLEMS: usize = 50;
 
@@ -111,9 +114,16 @@ impl ServerConfig {
 }
 
 fn read_file(path: &Path) -> Result<String, Error> {
-    let name = path.display();
-    std::fs::read_to_string(path)
-        .map_err(|e| Error::invalid(format!("the configuration file {name}: {e}")))
+    let wrong =
+        |why: String| Error::invalid(format!("the configuration file {}: {why}", path.display()));
+    // A device has no end, and a file's length is not always told.
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|e| wrong(e.to_string()))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(wrong(format!("it is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(text)
 }
 
 fn in_file(file: Option<&Path>, error: Error) -> Error {
@@ -254,6 +264,14 @@ mod tests {
             }
         }
         text
+    }
+
+    /// A file without an end is refused, not read until memory is full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_are_bounded() {
+        let refused = read_file(Path::new("/dev/zero")).unwrap_err();
+        assert!(refused.detail.contains("larger than 1048576 bytes"), "{refused}");
     }
 
     /// The template names every option with its true default.

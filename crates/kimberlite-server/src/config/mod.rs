@@ -162,6 +162,8 @@ pub struct LimitsConfig {
     /// Bytes that were received and not looked at yet, or that wait to be sent, on all
     /// connections. The more of it is used, the less of it one connection gets.
     pub total_buffer_bytes: usize,
+    /// Streams that a tenant may have; a further one is refused with LIMIT_EXCEEDED.
+    pub max_streams_per_tenant: u64,
     /// Wrong tokens that one peer address may show at once.
     pub auth_failures_burst: u32,
     /// Wrong tokens that one peer address may show per minute in the long run.
@@ -183,6 +185,7 @@ impl Default for LimitsConfig {
             tenant_queue_bytes: 64 << 20,
             total_queue_bytes: 128 << 20,
             total_buffer_bytes: 64 << 20,
+            max_streams_per_tenant: 200_000,
             auth_failures_burst: 50,
             auth_failures_per_minute: 60,
         }
