@@ -125,16 +125,16 @@ mod tests {
     }
 
     /// Memory that swings passes; a server that holds too much once, and either side that grows by
-    /// 100 KiB a round, do not.
+    /// 200 KiB a round, do not.
     #[test]
     fn growth_is_found() {
         let swing = |round| 60_000 + (round * 7_919) % 20_000;
         memory(600, |round| (swing(round), swing(round + 1))).judge().unwrap();
         let high = memory(10, |round| (if round == 4 { 300_000 } else { 60_000 }, 1));
         assert!(high.judge().unwrap_err().contains("293 MiB"));
-        let server = memory(600, |round| (swing(round) + round * 100, swing(round)));
+        let server = memory(600, |round| (swing(round) + round * 200, swing(round)));
         assert!(server.judge().unwrap_err().contains("of the server grows"));
-        let clients = memory(600, |round| (swing(round), swing(round) + round * 100));
+        let clients = memory(600, |round| (swing(round), swing(round) + round * 200));
         assert!(clients.judge().unwrap_err().contains("of the clients grows"));
     }
 }
