@@ -233,7 +233,7 @@ fn names_that_name_no_stream() {
     home.ok(&["append", "s", "--create", "non-phi", "x"]);
     failed(&home.run(&["append", "", "x"]), 2, &["the stream's name is empty"]);
     failed(&home.run(&["append", "", "x", "--create", "phi"]), 2, &["name is empty"]);
-    for command in ["read", "tail", "append", "export"] {
+    for command in ["read", "tail", "append", "export", "verify"] {
         failed(&home.run(&[command, "_audit"]), 2, &["SELECT text FROM _audit"]);
     }
     home.ok(&["query", "SELECT text FROM _audit"]);
