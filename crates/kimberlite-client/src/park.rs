@@ -36,6 +36,23 @@ thread_local! {
     /// This thread's parking place while no wait uses it: a wait inside a wait must not take the
     /// outer one's wake-ups, so it makes a place of its own.
     static PLACE: Cell<Option<(Arc<Parker>, Waker)>> = const { Cell::new(None) };
+    /// What this thread polls is waited for by it alone.
+    static WAITS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes back that the thread waits, after a panic too.
+struct Waiting(bool);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITS.set(self.0);
+    }
+}
+
+/// Whether the thread does nothing else until what it polls at the moment is done.
+#[cfg(feature = "embedded")]
+pub(crate) fn waits() -> bool {
+    WAITS.try_with(Cell::get).unwrap_or(false)
 }
 
 /// Runs a future to its end on this thread, parked while there is nothing to do. It needs no
@@ -55,9 +72,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 fn run<F: Future>(parker: &Parker, waker: &Waker, mut future: Pin<&mut F>) -> F::Output {
     let mut context = Context::from_waker(waker);
     loop {
+        let waiting = Waiting(WAITS.replace(true));
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
+        drop(waiting);
         while !parker.woken.swap(false, Ordering::Acquire) {
             thread::park();
         }

@@ -26,6 +26,8 @@ const EXPIRY_SWEEP: Duration = Duration::from_secs(3_600);
 /// Where a commit takes less than this, gathering more for one is not worth a pause.
 const CHEAP_COMMIT: Duration = Duration::from_micros(50);
 /// How often the processor is offered to those who are about to send more, before a group begins.
+/// Where a commit takes longer than this, nobody waits for one who may have to give up waiting.
+const CALM_COMMIT: Duration = Duration::from_millis(2);
 const MAX_YIELDS: usize = 8;
 /// A buffer for blocks is used again unless a group made it larger than this.
 const MAX_SPARE_BYTES: usize = 32 << 20;
@@ -134,6 +136,11 @@ impl Committer {
     }
 
     /// Where the last group was large, those who were answered are sending their next requests just
+    /// Whether whoever commits is likely to do so alone and soon.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.last_group <= 1 && self.last_commit < CALM_COMMIT
+    }
+
     /// now: they are let run while more comes, because a group of the first of them would make all
     /// others wait for one more write. A caller on its own never waits.
     fn let_gather(&mut self, waiting: &mut VecDeque<Job>) {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::answer::{Answer, BoxFuture};
 use crate::audit::Audit;
 use crate::authority;
+use crate::blocking::may_block;
 use crate::clock::CommitClock;
 use crate::commit::Seat;
 use crate::direct;
@@ -68,10 +69,11 @@ impl Core {
         let (tell, answer) = oneshot::channel();
         let key = work.append_key();
         let job = Job { work, reply: Reply::Call(tell), deadline: deadline.at() };
-        // Waking the commit thread takes many times as long as a commit without a disk.
-        let pushed = match self.options.storage {
-            Storage::Memory => self.queue.push_or_enter(job),
-            _ => self.queue.push(job).map(|()| None),
+        // Waking the commit thread takes many times as long as a commit without a disk, and a good
+        // part of one with a disk.
+        let pushed = match matches!(self.options.storage, Storage::Memory) || may_block() {
+            true => self.queue.push_or_enter(job),
+            false => self.queue.push(job).map(|()| None),
         };
         match pushed {
             Ok(None) => {}

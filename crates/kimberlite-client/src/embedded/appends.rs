@@ -3,6 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -25,6 +26,16 @@ pub(super) struct Numbers {
     /// Appends take turns until the engine has them, so that those which wait for a number keep
     /// the order in which they were called.
     turn: FairMutex<()>,
+    under_way: AtomicUsize,
+}
+
+/// An append under way.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -43,6 +54,16 @@ enum Next {
 impl Numbers {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(&self.under_way)
+    }
+
+    /// Whether no append waits for the one that is begun now.
+    pub(super) fn is_alone(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) <= 1
     }
 
     fn next(&self) -> Next {
@@ -76,6 +97,7 @@ impl Local {
         payload: Bytes,
         limit: &Limit<'_>,
     ) -> Result<Answer, Error> {
+        let _under_way = self.numbers.begin();
         if request.producer_id != 0 {
             let AppendRequest { producer_id, sequence, .. } = request;
             let key = AppendKey { producer_id, sequence };

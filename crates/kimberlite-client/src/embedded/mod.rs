@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kimberlite_engine::{Engine, PayloadStream, Session};
+use kimberlite_engine::{Engine, PayloadStream, Session, blocking};
 use kimberlite_wire::session::{Answer, first_block_bytes};
 use kimberlite_wire::{Error, ErrorCode, Request, Response, Role};
 
@@ -20,6 +20,7 @@ use crate::address::EmbeddedAddress;
 use crate::config::Config;
 use crate::deadlines::sleep;
 use crate::offload::offload;
+use crate::park;
 use crate::process;
 use crate::stop::Stop;
 
@@ -170,7 +171,10 @@ impl Local {
         bound: Option<Duration>,
         limit: &Limit<'_>,
     ) -> Result<(Response, Option<Box<dyn PayloadStream>>), Error> {
-        let future = self.engine()?.handle(&self.session, request, payload, bound);
+        let engine = self.engine()?;
+        let alone = matches!(request, Request::Append(_)) && self.numbers.is_alone();
+        let handle = || engine.handle(&self.session, request, payload, bound);
+        let future = if alone && park::waits() { blocking(handle) } else { handle() };
         let answer = self.calls.bounded(future, limit).await??;
         Ok((answer.body, answer.payload))
     }
