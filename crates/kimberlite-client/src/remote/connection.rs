@@ -13,6 +13,7 @@ use kimberlite_wire::session::ConnectionId;
 use rustls::ClientConnection;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
 
 use super::dial::Transport;
 
@@ -31,6 +32,8 @@ pub(super) struct Connection {
     tcp: OwnedWriteHalf,
     tls: Option<Mutex<ClientConnection>>,
     outbox: Mutex<Outbox>,
+    /// The connection's task is to write.
+    wanted: Notify,
 }
 
 #[derive(Default)]
@@ -57,6 +60,7 @@ impl Connection {
             tcp: write,
             tls: transport.tls.map(Mutex::new),
             outbox: Mutex::default(),
+            wanted: Notify::new(),
         });
         let receiver = Receiver {
             tcp: read,
@@ -75,6 +79,16 @@ impl Connection {
     /// Queues pieces, behind what was queued before.
     pub(super) fn queue(&self, pieces: Vec<Bytes>) {
         self.outbox().queue.extend(pieces);
+    }
+
+    /// Asks the connection's task to write what is queued.
+    pub(super) fn want_flush(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Resolves when that was asked since the last time.
+    pub(super) async fn flush_wanted(&self) {
+        self.wanted.notified().await;
     }
 
     /// Writes what is queued, unless somebody else does.
