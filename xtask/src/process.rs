@@ -1,6 +1,6 @@
 //! Runs other programs, so that a failure names the command that failed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +15,18 @@ where
 {
     let mut command = Command::new(program);
     command.args(arguments);
+    if let Some(path) = library_path() {
+        command.env("LD_LIBRARY_PATH", path);
+    }
     command
+}
+
+/// Where programs find libraries, without the folders of this program's own build: Cargo adds them,
+/// and a program would load that build's library instead of the one that it was linked against.
+fn library_path() -> Option<OsString> {
+    let given = std::env::var_os("LD_LIBRARY_PATH")?;
+    let own = std::env::current_exe().ok()?.parent()?.to_path_buf();
+    std::env::join_paths(std::env::split_paths(&given).filter(|path| !path.starts_with(&own))).ok()
 }
 
 /// Cargo, as the one that runs this program, in the repository.
