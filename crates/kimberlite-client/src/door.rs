@@ -160,6 +160,7 @@ impl Door {
 }
 
 /// Tells whether a client was closed, without keeping it open.
+#[derive(Default)]
 pub(crate) struct ClosedFlag(Arc<AtomicBool>);
 
 impl ClosedFlag {

@@ -27,8 +27,12 @@ pub mod process;
 mod query;
 mod remote;
 pub mod runtime;
+#[cfg(all(test, shuttle))]
+#[path = "../../../reliability/schedules.rs"]
+mod schedules;
 mod stop;
 mod subscription;
+mod sync;
 mod verify;
 
 pub use blocks::Blocks;

@@ -1,7 +1,7 @@
 //! Pages of events: one contiguous run of data and a few columns, in recycled buffers.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use kimberlite_wire::block::BlockView;
 use kimberlite_wire::session::Answer;
@@ -11,6 +11,11 @@ use crate::blocks::{Asked, check_owner};
 use crate::client::StreamId;
 use crate::process;
 use crate::subscription::CreditGrant;
+use crate::sync::Mutex;
+
+#[cfg(all(test, shuttle))]
+#[path = "page_schedules.rs"]
+pub(crate) mod schedules;
 
 /// At most this many sets of buffers wait for reuse.
 const POOLED_PAGES: usize = 8;

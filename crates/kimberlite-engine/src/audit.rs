@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kimberlite_wire::block::{Hash, content_hash};
@@ -19,6 +19,7 @@ use crate::audit_record::{self, Access, Statement, Totals};
 use crate::job::{Job, Reply, Work};
 use crate::queue::Queue;
 use crate::session::Session;
+use crate::sync::Mutex;
 use crate::waiters::lock;
 
 /// How many start records a window remembers. Of one that it has forgotten, a repeat is put on

@@ -3,11 +3,12 @@
 //! Freeing large buffers makes common allocators give the memory back to the system and fetch it
 //! again at the next read, which costs more than the read.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kimberlite_wire::Error;
 
+use crate::sync::Mutex;
 use crate::waiters::lock;
 
 /// The size of a buffer that is kept.

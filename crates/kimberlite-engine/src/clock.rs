@@ -1,11 +1,12 @@
 //! The time that commits are stamped with.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kimberlite_wire::{Error, ErrorCode};
 
+use crate::sync::Mutex;
 use crate::waiters::lock;
 
 /// Where an engine takes the time from; tests bring their own.

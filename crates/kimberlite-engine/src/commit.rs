@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kimberlite_log::{
@@ -19,6 +19,7 @@ use crate::queue::{Queue, Woken};
 use crate::sequencer::{Cursor, Group};
 use crate::state::{Entry, Machine, closed};
 use crate::stats::CommitStats;
+use crate::sync::{Mutex, thread};
 use crate::waiters::lock;
 
 /// How often producers are looked through for idle ones.
@@ -151,7 +152,7 @@ impl Committer {
             if waiting.len() * 2 > self.last_group {
                 break;
             }
-            std::thread::yield_now();
+            thread::yield_now();
             let before = waiting.len();
             self.queue.take_more(waiting);
             if waiting.len() == before {

@@ -1,6 +1,6 @@
 //! One consistent view of a tenant's streams, as SQL sees it: what was visible at a position.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kimberlite_log::BlockPlace;
@@ -12,6 +12,7 @@ use crate::places::Near;
 use crate::sql::{Cut, EventTable};
 use crate::state::Applied;
 use crate::stream::{Stream, header_at};
+use crate::sync::Mutex;
 use crate::waiters::lock;
 
 /// A tenant's streams at a position.

@@ -1,8 +1,7 @@
 //! The engine's one door.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,12 +18,14 @@ use crate::core::{Core, Outcome, refused};
 use crate::job::Work;
 use crate::loader::Loader;
 use crate::options::{EngineOptions, Storage};
-use crate::pool::{Pool, join};
+use crate::pool::{Pool, tell_panic};
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::sql::QueryMemory;
 use crate::state::{Applied, Machine};
 use crate::stats::{CommitStats, Load};
+use crate::sync::Mutex;
+use crate::sync::thread::{Builder, JoinHandle, current};
 use crate::wait::block_on;
 use crate::waiters::lock;
 use crate::{query, read, subscribe, verify, write};
@@ -58,8 +59,10 @@ impl Owner {
         self.core.queue.close();
         self.core.applied.close();
         self.core.pool.close();
-        if let Some(thread) = commit.take() {
-            join(thread);
+        if let Some(thread) = commit.take()
+            && thread.thread().id() != current().id()
+        {
+            tell_panic(thread.join());
         }
     }
 }
@@ -273,7 +276,7 @@ fn recover(options: &EngineOptions) -> Result<(Machine, LogWriter, LogReader), E
 
 fn start(core: &Arc<Core>) -> Result<JoinHandle<()>, Error> {
     let core = core.clone();
-    let thread = std::thread::Builder::new().name("kimberlite-commit".to_string());
+    let thread = Builder::new().name("kimberlite-commit".to_string());
     let run = move || {
         let ended = catch_unwind(AssertUnwindSafe(|| Committer::run(&core.seat, &core.queue)));
         if let Ok(Err(error)) = &ended {

@@ -22,6 +22,8 @@ mod cut;
 mod decide;
 mod direct;
 mod engine;
+#[cfg(all(test, shuttle))]
+mod engine_schedules;
 mod job;
 mod loader;
 mod names;
@@ -34,6 +36,9 @@ mod query;
 mod queue;
 mod read;
 mod runs;
+#[cfg(all(test, shuttle))]
+#[path = "../../../reliability/schedules.rs"]
+mod schedules;
 mod sequencer;
 mod session;
 pub mod sql;
@@ -43,6 +48,7 @@ mod state_body;
 mod stats;
 mod stream;
 mod subscribe;
+mod sync;
 mod verify;
 mod wait;
 mod waiters;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use kimberlite_wire::Error;
 
 use crate::answer::PayloadStream;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::waiters::lock;
 
 /// A query runs ahead of its reader by about this many bytes.
@@ -142,7 +143,7 @@ impl Pipe {
     }
 }
 
-fn wake(mut inner: std::sync::MutexGuard<'_, Inner>) {
+fn wake(mut inner: MutexGuard<'_, Inner>) {
     let waker = inner.waker.take();
     drop(inner);
     if let Some(waker) = waker {

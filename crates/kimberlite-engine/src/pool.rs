@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use kimberlite_wire::{Error, ErrorCode};
 
 use crate::pipe::Pipe;
 use crate::state::closed;
+use crate::sync::{Condvar, Mutex};
 use crate::waiters::lock;
 
 /// How many tasks may wait for a thread, beyond which new ones are refused.
@@ -282,7 +283,7 @@ impl Pool {
                 std::thread::sleep(CLOSE_LOOK);
             }
             if thread.is_finished() {
-                join(thread);
+                tell_panic(thread.join());
             } else {
                 tracing::warn!("a query does not end; its thread is left behind");
             }
@@ -294,9 +295,9 @@ fn is_this(thread: &JoinHandle<()>) -> bool {
     thread.thread().id() == std::thread::current().id()
 }
 
-/// Waits for a thread to end, unless it is this one.
-pub(crate) fn join(thread: JoinHandle<()>) {
-    if !is_this(&thread) && thread.join().is_err() {
+/// Logs it where a thread ended with a panic.
+pub(crate) fn tell_panic(ended: std::thread::Result<()>) {
+    if ended.is_err() {
         tracing::error!("a thread of the database panicked");
     }
 }

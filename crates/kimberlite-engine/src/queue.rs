@@ -4,7 +4,7 @@
 //! at the latest, and looks at the deadlines between groups.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use kimberlite_wire::{Error, ErrorCode};
 
 use crate::job::Job;
 use crate::state::closed;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::waiters::lock;
 
 /// How many bytes of requests may wait, beyond which new ones are refused.
@@ -176,10 +177,7 @@ impl Queue {
         into.append(&mut inner.jobs);
     }
 
-    fn wake_expired<'a>(
-        &'a self,
-        mut inner: std::sync::MutexGuard<'a, Inner>,
-    ) -> std::sync::MutexGuard<'a, Inner> {
+    fn wake_expired<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
         if inner.deadlines.is_empty() {
             return inner;
         }

@@ -4,8 +4,6 @@
 //! A group is judged on the applied state and on what its own requests have decided before. Nothing
 //! of it counts until the log holds it.
 
-use std::sync::RwLockReadGuard;
-
 use kimberlite_log::{EntryDraft, EntryKind, RequestRow};
 pub(crate) use kimberlite_wire::constant::ANY_OFFSET;
 use kimberlite_wire::{AppendResponse, Error, ErrorCode, EventBatch, Response, limit};
@@ -16,6 +14,7 @@ use crate::job::{AppendWork, Done, Events, Job, Work};
 use crate::producers::{Outcome, Producers};
 use crate::staged::{BlockSink, Staged, StagedStream, StagedTenant};
 use crate::state::Machine;
+use crate::sync::RwLockReadGuard;
 
 /// A group that has reached this many bytes of blocks takes no more requests.
 const GROUP_BYTES: usize = 8 << 20;

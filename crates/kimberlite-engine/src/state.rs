@@ -2,8 +2,7 @@
 //! database runs.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use kimberlite_log::{EntryKind, LogIndex, RequestRow, Sequence};
 use kimberlite_wire::block::BLOCK_HEADER_BYTES;
@@ -14,6 +13,7 @@ use crate::command::Command;
 use crate::producers::Producers;
 use crate::runs::Timeline;
 use crate::stream::{Stream, StreamIdentity, header_at};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard};
 use crate::waiters::{Waiters, lock};
 
 /// What every thread may look at.
@@ -99,7 +99,10 @@ impl Applied {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.waiters.wake_all();
-        for tenant_id in self.catalogue().tenant_ids() {
+        // Not in the loop's head, which would hold the catalogue throughout: whoever waits to change
+        // it in between would stop the loop from looking again, and be stopped by it.
+        let tenant_ids = self.catalogue().tenant_ids();
+        for tenant_id in tenant_ids {
             let catalogue = self.catalogue();
             if let Some(tenant) = catalogue.tenant(tenant_id) {
                 tenant.streams_after(0).for_each(|stream| stream.waiters.wake_all());

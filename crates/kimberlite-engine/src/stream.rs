@@ -1,7 +1,6 @@
 //! A stream as the log has it: what it is, where its blocks lie, and who waits for more.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::PoisonError;
 
 use kimberlite_log::{BlockPlace, LogIndex};
 use kimberlite_wire::block::{self, BLOCK_HEADER_BYTES, BlockHeader, Hash};
@@ -10,6 +9,7 @@ use kimberlite_wire::{DataClass, Error, ErrorCode, StreamInfo};
 use crate::names::AUDIT_STREAM;
 use crate::places::LastBlock;
 use crate::runs::Runs;
+use crate::sync::{AtomicBool, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::waiters::Waiters;
 
 /// What a stream is from its creation on.

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::queue::Queue;
 use crate::state::Applied;
+use crate::sync::thread::{self, Thread};
 use crate::waiters::Slot;
 
 /// The moment by which a call must be done.
@@ -135,13 +135,13 @@ impl Wake for Unpark {
 
 /// Runs a future to its end on this thread, which sleeps while it is pending.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
+            Poll::Pending => thread::park(),
         }
     }
 }

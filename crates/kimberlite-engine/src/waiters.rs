@@ -1,9 +1,10 @@
 //! Tasks that wait for something to change.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
+
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// Locks; a panic of another holder leaves these tables in a usable state, each change being one
 /// insertion or removal.

@@ -1,11 +1,16 @@
 //! Handles: generation-checked indexes disguised as pointers. They are looked up, never followed,
 //! so that one that was closed gets CLOSED and never touches freed memory.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::arguments::null;
+use crate::sync::RwLock;
+
+#[cfg(all(test, shuttle))]
+#[path = "handle_schedules.rs"]
+mod schedules;
 
 /// The lowest bits tell the type, so that no handle is NULL and none passes for another.
 const KIND_BITS: u32 = 4;

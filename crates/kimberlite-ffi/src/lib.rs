@@ -34,9 +34,13 @@ mod queue;
 mod read_into;
 mod read_result;
 mod reader;
+#[cfg(all(test, shuttle))]
+#[path = "../../../reliability/schedules.rs"]
+mod schedules;
 mod stream;
 mod submit;
 mod subscription;
+mod sync;
 mod tenant;
 #[cfg(feature = "test-panic")]
 mod test_panic;

@@ -4,9 +4,7 @@
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_void};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{OnceLock, PoisonError};
 
 use kimberlite_wire::{Error, ErrorCode, LogLevel};
 use tracing::field::{Field, Visit};
@@ -15,6 +13,13 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::boundary::boundary;
 use crate::detail::{KmbDetail, KmbError};
+use crate::sync::{
+    AtomicU8, AtomicU64, Builder, Condvar, Mutex, MutexGuard, Ordering, ThreadId, current,
+};
+
+#[cfg(all(test, shuttle))]
+#[path = "log_schedules.rs"]
+mod schedules;
 
 /// Called for each log line; NULL for none. It runs on a thread of the library that does nothing
 /// else, one call at a time; lines that come while a thousand wait are counted and dropped.
@@ -50,26 +55,29 @@ struct Line {
     message: String,
 }
 
+/// The lines between those who log and the callback.
 struct Log {
+    state: Mutex<State>,
+    arrived: Condvar,
+    /// A call has returned, or the thread has ended.
+    returned: Condvar,
+    /// The highest level that is wanted; 0 for none.
+    max_level: AtomicU8,
+    dropped: AtomicU64,
+}
+
+struct State {
     sink: Option<Sink>,
+    /// How often the sink was replaced.
+    replaced: u64,
     lines: VecDeque<Line>,
     /// The thread, while there is one.
     thread: Option<ThreadId>,
-    /// Whether the thread is inside the callback.
-    calling: bool,
+    /// While the thread is inside a callback: after how many replacements it was the sink.
+    calling: Option<u64>,
 }
 
-static LOG: Mutex<Log> =
-    Mutex::new(Log { sink: None, lines: VecDeque::new(), thread: None, calling: false });
-static ARRIVED: Condvar = Condvar::new();
-static RETURNED: Condvar = Condvar::new();
-/// The highest level that is wanted; 0 for none.
-static MAX_LEVEL: AtomicU8 = AtomicU8::new(0);
-static DROPPED: AtomicU64 = AtomicU64::new(0);
-
-fn log() -> MutexGuard<'static, Log> {
-    LOG.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static LOG: Log = Log::new();
 
 fn number(level: Level) -> LogLevel {
     match level {
@@ -91,7 +99,7 @@ impl Subscriber for Collector {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        number(*metadata.level()).number() <= MAX_LEVEL.load(Ordering::Relaxed)
+        number(*metadata.level()).number() <= LOG.max_level.load(Ordering::Relaxed)
     }
 
     fn new_span(&self, _span: &span::Attributes<'_>) -> span::Id {
@@ -109,7 +117,7 @@ impl Subscriber for Collector {
         let Message { mut text, fields } = message;
         text.push_str(&fields);
         let target = metadata.target().to_string();
-        push(Line { level: number(*metadata.level()), target, message: text });
+        LOG.push(Line { level: number(*metadata.level()), target, message: text });
     }
 
     fn enter(&self, _span: &span::Id) {}
@@ -134,43 +142,96 @@ impl Visit for Message {
     }
 }
 
-fn push(line: Line) {
-    let mut log = log();
-    if log.sink.is_none() {
-        return;
-    }
-    if log.lines.len() >= WAITING_LINES {
-        DROPPED.fetch_add(1, Ordering::Relaxed);
-        return;
-    }
-    log.lines.push_back(line);
-    drop(log);
-    ARRIVED.notify_one();
-}
-
-/// The log's thread: hands lines out until there is no callback any more.
-fn run() {
-    let mut state = log();
-    while let Some(sink) = state.sink {
-        let Some(line) = state.lines.pop_front() else {
-            state = ARRIVED.wait(state).unwrap_or_else(PoisonError::into_inner);
-            continue;
-        };
-        state.calling = true;
-        drop(state);
-        hand_out(sink, &line);
-        let dropped = DROPPED.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            let message = format!("{dropped} log lines were dropped: the callback is too slow");
-            let target = "kimberlite_ffi::log".to_string();
-            hand_out(sink, &Line { level: LogLevel::Warn, target, message });
+impl Log {
+    const fn new() -> Log {
+        let (sink, thread, calling) = (None, None, None);
+        let state = State { sink, replaced: 0, lines: VecDeque::new(), thread, calling };
+        Log {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+            returned: Condvar::new(),
+            max_level: AtomicU8::new(0),
+            dropped: AtomicU64::new(0),
         }
-        state = log();
-        state.calling = false;
-        RETURNED.notify_all();
     }
-    state.thread = None;
-    RETURNED.notify_all();
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: Line) {
+        let mut state = self.state();
+        if state.sink.is_none() {
+            return;
+        }
+        if state.lines.len() >= WAITING_LINES {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        state.lines.push_back(line);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// The log's thread: hands lines out until there is no callback any more.
+    fn run(&self) {
+        let mut state = self.state();
+        while let Some(sink) = state.sink {
+            let Some(line) = state.lines.pop_front() else {
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.calling = Some(state.replaced);
+            drop(state);
+            hand_out(sink, &line);
+            let dropped = self.dropped.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                let message = format!("{dropped} log lines were dropped: the callback is too slow");
+                let target = "kimberlite_ffi::log".to_string();
+                hand_out(sink, &Line { level: LogLevel::Warn, target, message });
+            }
+            state = self.state();
+            state.calling = None;
+            self.returned.notify_all();
+        }
+        state.thread = None;
+        self.returned.notify_all();
+    }
+
+    /// Replaces the callback and waits until the last call of those before has returned, and for the
+    /// end of the thread where there is none any more; on the log's own thread it does not wait.
+    fn replace(&'static self, sink: Option<Sink>, max_level: u8) -> Result<(), Error> {
+        let mut state = self.state();
+        self.max_level.store(if sink.is_some() { max_level } else { 0 }, Ordering::Relaxed);
+        state.sink = sink;
+        state.replaced += 1;
+        let mine = state.replaced;
+        if sink.is_none() {
+            state.lines.clear();
+        }
+        self.arrived.notify_all();
+        self.returned.notify_all();
+        let own = state.thread == Some(current().id());
+        // Whoever replaces this one in turn may keep the thread, and it may be in their call.
+        while !own
+            && (state.calling.is_some_and(|of| of < mine)
+                || (sink.is_none() && state.thread.is_some() && state.replaced == mine))
+        {
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.sink.is_some() && state.thread.is_none() {
+            let builder = Builder::new().name("kimberlite-log".to_string());
+            match builder.spawn(|| self.run()) {
+                Ok(handle) => state.thread = Some(handle.thread().id()),
+                Err(e) => {
+                    state.sink = None;
+                    let detail = format!("the log's thread could not be started: {e}");
+                    return Err(Error::new(ErrorCode::Overloaded, detail));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn hand_out(sink: Sink, line: &Line) {
@@ -189,37 +250,9 @@ fn hand_out(sink: Sink, line: &Line) {
     }
 }
 
-/// Replaces the callback and waits until the last call of the one before has returned, except on the
-/// log's own thread.
-fn replace(sink: Option<Sink>, max_level: u8) -> Result<(), Error> {
-    MAX_LEVEL.store(if sink.is_some() { max_level } else { 0 }, Ordering::Relaxed);
-    let mut state = log();
-    state.sink = sink;
-    if sink.is_none() {
-        state.lines.clear();
-    }
-    ARRIVED.notify_all();
-    let own = state.thread == Some(thread::current().id());
-    while !own && (state.calling || (sink.is_none() && state.thread.is_some())) {
-        state = RETURNED.wait(state).unwrap_or_else(PoisonError::into_inner);
-    }
-    if sink.is_some() && state.thread.is_none() {
-        let builder = thread::Builder::new().name("kimberlite-log".to_string());
-        match builder.spawn(run) {
-            Ok(handle) => state.thread = Some(handle.thread().id()),
-            Err(e) => {
-                state.sink = None;
-                let detail = format!("the log's thread could not be started: {e}");
-                return Err(Error::new(ErrorCode::Overloaded, detail));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Ends the callback.
 pub(crate) fn stop() {
-    let _ = replace(None, 0);
+    let _ = LOG.replace(None, 0);
 }
 
 fn collect() -> Result<(), Error> {
@@ -253,6 +286,6 @@ pub unsafe extern "C" fn kmb_log_set_callback(
             crate::library::start();
             collect()?;
         }
-        replace(sink, level.number())
+        LOG.replace(sink, level.number())
     })
 }

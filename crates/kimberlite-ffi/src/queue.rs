@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use kimberlite_wire::{Error, ErrorCode};
@@ -15,7 +15,12 @@ use crate::detail::{KmbDetail, KmbError};
 use crate::handle::Table;
 use crate::library;
 use crate::operation;
+use crate::sync::{Condvar, Mutex, MutexGuard, thread_local};
 use crate::wake_fd::WakeFd;
+
+#[cfg(all(test, shuttle))]
+#[path = "queue_schedules.rs"]
+mod schedules;
 
 /// Where submitted operations complete.
 ///

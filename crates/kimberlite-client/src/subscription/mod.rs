@@ -4,7 +4,7 @@ mod credit;
 mod worker;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ use crate::deadlines::Timer;
 use crate::door::{ClosedFlag, Door};
 use crate::page::Page;
 use crate::process;
+use crate::sync::{Mutex, MutexGuard};
+
+#[cfg(all(test, shuttle))]
+mod schedules;
 
 /// Everything of a stream from an offset on, then every event as it is committed. When a connection
 /// is lost it resumes by itself at the next offset: nothing is skipped or repeated. It is safe from
@@ -37,16 +41,7 @@ impl Subscription {
         let credit = Arc::new(Credit::new(door.options().subscription_buffer_bytes));
         let mut worker = Worker::new(Arc::clone(door), &request, *options, credit);
         std::future::poll_fn(|context| worker.poll_opened(context)).await?;
-        let state = State {
-            next_offset: request.from_offset,
-            worker: Some(Box::new(worker)),
-            missed: false,
-            page: None,
-            ended: None,
-        };
-        let client = door.closed();
-        let (state, waiters) = (Mutex::new(state), Mutex::default());
-        let shared = Arc::new(Shared { state, waiters, client });
+        let shared = Arc::new(Shared::new(worker, door.closed()));
         Ok(Subscription { stream: StreamId(request.stream_id), shared })
     }
 
@@ -118,17 +113,26 @@ impl fmt::Debug for Subscription {
     }
 }
 
-struct Shared {
-    state: Mutex<State>,
+/// What brings the pages: a worker, or what a test puts in its place.
+trait Feed: Send + 'static {
+    /// The next page. An error is final.
+    fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<Page, Error>>;
+
+    /// The offset that the next page begins at.
+    fn next_offset(&self) -> u64;
+}
+
+struct Shared<F = Worker> {
+    state: Mutex<State<F>>,
     /// Who waits for a page. Beside the state, so that waking needs no other lock.
     waiters: Mutex<Waiters>,
     client: ClosedFlag,
 }
 
-struct State {
+struct State<F> {
     next_offset: u64,
     /// Away while a caller polls it, and after the end.
-    worker: Option<Box<Worker>>,
+    worker: Option<Box<F>>,
     /// Someone wanted the worker while it was away.
     missed: bool,
     /// A page that [`Subscription::ready`] found.
@@ -142,14 +146,25 @@ struct Waiters {
     wakers: Vec<(u64, Waker)>,
 }
 
-impl Wake for Shared {
-    fn wake(self: Arc<Shared>) {
+impl<F: Feed> Wake for Shared<F> {
+    fn wake(self: Arc<Self>) {
         self.wake_waiters();
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl<F: Feed> Shared<F> {
+    fn new(worker: F, client: ClosedFlag) -> Shared<F> {
+        let state = State {
+            next_offset: worker.next_offset(),
+            worker: Some(Box::new(worker)),
+            missed: false,
+            page: None,
+            ended: None,
+        };
+        Shared { state: Mutex::new(state), waiters: Mutex::default(), client }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<F>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,7 +192,29 @@ impl Shared {
         self.wake_waiters();
     }
 
-    fn poll_page(self: &Arc<Shared>) -> Poll<Result<Page, Error>> {
+    /// The next page goes to the caller.
+    fn poll_page(self: &Arc<Self>) -> Poll<Result<Page, Error>> {
+        self.poll(|state, page| {
+            state.next_offset = page.next_offset();
+            page
+        })
+    }
+
+    /// Ready where a page is there, which stays for who asks next, or nothing will come any more.
+    fn poll_ready(self: &Arc<Self>) -> Poll<()> {
+        let polled = self.poll(|state, page| {
+            state.next_offset = page.first_offset();
+            state.page = Some(page);
+        });
+        polled.map(|_| ())
+    }
+
+    /// What `hand` makes of the next page, under the lock: between its coming and its handing out
+    /// nobody else may get the one after it.
+    fn poll<T>(
+        self: &Arc<Self>,
+        hand: impl FnOnce(&mut State<F>, Page) -> T,
+    ) -> Poll<Result<T, Error>> {
         if let Err(e) = process::check() {
             return Poll::Ready(Err(e));
         }
@@ -188,8 +225,7 @@ impl Shared {
         let mut worker = {
             let mut state = self.state();
             if let Some(page) = state.page.take() {
-                state.next_offset = page.next_offset();
-                return Poll::Ready(Ok(page));
+                return Poll::Ready(Ok(hand(&mut state, page)));
             }
             if let Some(e) = &state.ended {
                 return Poll::Ready(Err(e.clone()));
@@ -202,14 +238,15 @@ impl Shared {
         };
         let waker = Waker::from(Arc::clone(self));
         let polled = worker.poll_page(&mut Context::from_waker(&waker));
-        self.put_back(worker, polled)
+        self.put_back(worker, polled, hand)
     }
 
-    fn put_back(
+    fn put_back<T>(
         &self,
-        worker: Box<Worker>,
+        worker: Box<F>,
         polled: Poll<Result<Page, Error>>,
-    ) -> Poll<Result<Page, Error>> {
+        hand: impl FnOnce(&mut State<F>, Page) -> T,
+    ) -> Poll<Result<T, Error>> {
         let mut state = self.state();
         if let Poll::Ready(Err(e)) = &polled {
             state.ended.get_or_insert_with(|| e.clone());
@@ -222,39 +259,24 @@ impl Shared {
             self.wake_waiters();
             return Poll::Ready(Err(e));
         }
-        state.next_offset = worker.next_offset();
         state.worker = Some(worker);
+        let handed = polled.map_ok(|page| hand(&mut state, page));
         drop(state);
         if missed {
             self.wake_waiters();
         }
-        polled
-    }
-
-    fn poll_ready(self: &Arc<Shared>) -> Poll<()> {
-        match self.poll_page() {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(_)) => Poll::Ready(()),
-            Poll::Ready(Ok(page)) => {
-                let mut state = self.state();
-                if state.ended.is_none() {
-                    state.next_offset = page.first_offset();
-                    state.page = Some(page);
-                }
-                Poll::Ready(())
-            }
-        }
+        handed
     }
 }
 
 /// One waiting call: it is woken with the others, and forgotten when it goes.
-struct Waiter<'a> {
-    shared: &'a Arc<Shared>,
+struct Waiter<'a, F: Feed = Worker> {
+    shared: &'a Arc<Shared<F>>,
     id: Option<u64>,
 }
 
-impl<'a> Waiter<'a> {
-    fn new(shared: &'a Arc<Shared>) -> Waiter<'a> {
+impl<'a, F: Feed> Waiter<'a, F> {
+    fn new(shared: &'a Arc<Shared<F>>) -> Waiter<'a, F> {
         Waiter { shared, id: None }
     }
 
@@ -282,7 +304,7 @@ impl<'a> Waiter<'a> {
     }
 }
 
-impl Drop for Waiter<'_> {
+impl<F: Feed> Drop for Waiter<'_, F> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             self.shared.waiters().wakers.retain(|(other, _)| *other != id);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kimberlite_wire::{Error, ErrorCode, Request, Response, SubscribeRequest};
 
+use super::Feed;
 use super::credit::{Credit, CreditGrant};
 use crate::blocks::BlockSource;
 use crate::client::{StreamId, unexpected};
@@ -67,11 +68,6 @@ impl Worker {
         Worker { door, stream, options, credit, next_offset, end_offset, source, failures: 0 }
     }
 
-    /// The offset that the next page begins at.
-    pub(super) fn next_offset(&self) -> u64 {
-        self.next_offset
-    }
-
     /// Waits for the first answer; any failure is final.
     pub(super) fn poll_opened(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Source::Opening(opening) = &mut self.source else {
@@ -81,31 +77,6 @@ impl Worker {
             let (body, pull) = opened?;
             self.opened(body, pull)
         })
-    }
-
-    /// The next page. An error is final.
-    pub(super) fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<Page, Error>> {
-        loop {
-            let polled = match &mut self.source {
-                Source::Opening(opening) => match opening.as_mut().poll(context) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok((body, pull))) => match self.opened(body, pull) {
-                        Ok(()) => continue,
-                        Err(e) => return Poll::Ready(Err(e)),
-                    },
-                    Poll::Ready(Err(e)) => Err(e),
-                },
-                Source::Live(_) => match self.receive(context) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(page) => page,
-                },
-                Source::Failed(e) => Err(e.clone()),
-            };
-            match polled {
-                Err(e) if passes(&e) => self.resume(&e),
-                page_or_error => return Poll::Ready(page_or_error),
-            }
-        }
     }
 
     fn opened(&mut self, body: Response, pull: Pull) -> Result<(), Error> {
@@ -191,6 +162,36 @@ impl Worker {
         self.failures = 0;
         let credit = CreditGrant { credit: Arc::downgrade(&self.credit), bytes };
         fresh.build(0, self.end_offset, Some(credit))
+    }
+}
+
+impl Feed for Worker {
+    fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<Page, Error>> {
+        loop {
+            let polled = match &mut self.source {
+                Source::Opening(opening) => match opening.as_mut().poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok((body, pull))) => match self.opened(body, pull) {
+                        Ok(()) => continue,
+                        Err(e) => return Poll::Ready(Err(e)),
+                    },
+                    Poll::Ready(Err(e)) => Err(e),
+                },
+                Source::Live(_) => match self.receive(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(page) => page,
+                },
+                Source::Failed(e) => Err(e.clone()),
+            };
+            match polled {
+                Err(e) if passes(&e) => self.resume(&e),
+                page_or_error => return Poll::Ready(page_or_error),
+            }
+        }
     }
 }
 
