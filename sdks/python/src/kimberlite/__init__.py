@@ -15,12 +15,13 @@ Every error is a class below ``KimberliteError``. ``help(Client)`` tells the res
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kimberlite._arrow import AsyncEventTable
 from kimberlite._generated import ClientOptions
 from kimberlite._logging import enable_logging
 from kimberlite._progress import Progress
 from kimberlite._transfers import Transferred
-from kimberlite.aio import AsyncClient, AsyncCursor, AsyncSubscription
 from kimberlite.client import Client, Cursor, Subscription, version
 from kimberlite.errors import (
     AppendKey,
@@ -75,6 +76,23 @@ from kimberlite.types import (
     Value,
     Verification,
 )
+
+if TYPE_CHECKING:
+    from kimberlite.aio import AsyncClient, AsyncCursor, AsyncSubscription
+else:
+
+    def __getattr__(name: str) -> object:
+        """Loads asyncio, and OpenSSL with it, only for programs that use them."""
+        if name not in ("AsyncClient", "AsyncCursor", "AsyncSubscription"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from kimberlite import aio
+
+        globals()[name] = found = getattr(aio, name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __version__ = version()
 

@@ -6,7 +6,6 @@ Each client sends back what a step gave.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, Callable, TypeVar, Union
 
@@ -82,6 +81,9 @@ async def in_thread(work: Callable[[], T], stop: Callable[[], object] | None = N
     A task that is cancelled asks it to stop and waits for its end: nothing may happen behind the
     caller's back.
     """
+    # Here, because programs without asyncio import this module too.
+    import asyncio
+
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(future)
