@@ -36,6 +36,15 @@ def arena_bytes() -> int:
     return int(found[1]) * int(found[2])
 
 
+def give_back() -> None:
+    """Gives the system what the allocator keeps free: which freed megabyte it keeps is chance."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def large_bytes() -> int:
     """The objects beside the arenas, where PYTHONTRACEMALLOC lets them be known."""
     import tracemalloc
