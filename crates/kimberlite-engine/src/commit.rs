@@ -3,8 +3,8 @@
 //! disk to wait for, a caller may do the same on its own thread.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kimberlite_log::{
@@ -26,9 +26,9 @@ use crate::waiters::lock;
 const EXPIRY_SWEEP: Duration = Duration::from_secs(3_600);
 /// Where a commit takes less than this, gathering more for one is not worth a pause.
 const CHEAP_COMMIT: Duration = Duration::from_micros(50);
-/// How often the processor is offered to those who are about to send more, before a group begins.
 /// Where a commit takes longer than this, nobody waits for one who may have to give up waiting.
 const CALM_COMMIT: Duration = Duration::from_millis(2);
+/// How often the processor is offered to those who are about to send more, before a group begins.
 const MAX_YIELDS: usize = 8;
 /// A buffer for blocks is used again unless a group made it larger than this.
 const MAX_SPARE_BYTES: usize = 32 << 20;
@@ -136,12 +136,12 @@ impl Committer {
         bytes as u64 * 2 < self.writer.room()
     }
 
-    /// Where the last group was large, those who were answered are sending their next requests just
     /// Whether whoever commits is likely to do so alone and soon.
     pub(crate) fn is_calm(&self) -> bool {
         self.last_group <= 1 && self.last_commit < CALM_COMMIT
     }
 
+    /// Where the last group was large, those who were answered are sending their next requests just
     /// now: they are let run while more comes, because a group of the first of them would make all
     /// others wait for one more write. A caller on its own never waits.
     fn let_gather(&mut self, waiting: &mut VecDeque<Job>) {

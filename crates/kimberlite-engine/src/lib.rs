@@ -55,9 +55,9 @@ mod waiters;
 mod write;
 
 pub use answer::{Answer, BoxFuture, PayloadStream};
+pub use blocking::blocking;
 pub use clock::{Clock, SystemClock};
 pub use engine::Engine;
 pub use options::{EngineOptions, Storage};
 pub use session::Session;
 pub use stats::{CommitStats, Histogram, Load};
-pub use blocking::blocking;
