@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use kimberlite_log::{
@@ -204,7 +205,7 @@ impl Committer {
         match self.commit(drafts, cursor, false) {
             Ok(()) => {
                 self.stats.group_requests.observe(judged.len() as u64);
-                judged.into_iter().for_each(|(job, result)| self.tell(job, result));
+                self.tell(judged);
             }
             Err(error) => {
                 let is_unknown = !had_failed && self.writer.failure().is_some();
@@ -256,8 +257,7 @@ impl Committer {
         });
         match result {
             Ok(judged) => {
-                let jobs = again.into_iter().map(|(job, _)| job);
-                jobs.zip(judged).for_each(|(job, result)| self.tell(job, result));
+                self.tell(again.into_iter().map(|(job, _)| job).zip(judged));
             }
             Err(error) => {
                 again.into_iter().for_each(|(job, _)| job.reply.send(Err(error.clone())));
@@ -303,11 +303,21 @@ impl Committer {
     }
 
     /// Answers what became durable.
-    fn tell(&self, job: Job, result: Result<Done, Error>) {
+    fn tell(&self, judged: impl IntoIterator<Item = (Job, Result<Done, Error>)>) {
+        let told = judged.into_iter().filter_map(|(job, result)| {
+            self.count_job(&job.work, &result);
+            job.reply.put(result)
+        });
+        let wakers: Vec<Waker> = told.collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Counts what was asked for and became durable.
+    fn count_job(&self, work: &Work, result: &Result<Done, Error>) {
         let add = |counter: &AtomicU64, count: u32| {
             counter.fetch_add(u64::from(count), Ordering::Relaxed);
         };
-        match (&job.work, &result) {
+        match (work, result) {
             (Work::Audit { events, .. }, Ok(_)) => add(&self.stats.audit_records, events.count()),
             (Work::Append(append), Ok(_)) => {
                 add(&self.stats.appends, 1);
@@ -315,7 +325,6 @@ impl Committer {
             }
             _ => {}
         }
-        job.reply.send(result);
     }
 
     /// Counts what became durable: nothing where there are no places.

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kimberlite_wire::{Error, ErrorCode, Operation};
-use tokio::sync::oneshot;
 
 use crate::answer::{Answer, BoxFuture};
 use crate::audit::Audit;
@@ -19,6 +18,7 @@ use crate::loader::Loader;
 use crate::options::{EngineOptions, Storage};
 use crate::pool::{Pool, panic_text};
 use crate::queue::Queue;
+use crate::reply;
 use crate::session::Session;
 use crate::sql::QueryMemory;
 use crate::state::{Applied, closed};
@@ -66,7 +66,7 @@ impl Core {
 
     /// Queues work now; the future waits for its answer.
     pub(crate) fn submit(&self, work: Work, deadline: &Deadline) -> BoxFuture<'static, Outcome> {
-        let (tell, answer) = oneshot::channel();
+        let (tell, answer) = reply::channel();
         let key = work.append_key();
         let job = Job { work, reply: Reply::Call(tell), deadline: deadline.at() };
         // Waking the commit thread takes many times as long as a commit without a disk, and a good
@@ -82,7 +82,7 @@ impl Core {
         }
         let applied = self.applied.clone();
         Box::pin(async move {
-            let Ok(answer) = answer.await else {
+            let Some(answer) = answer.await else {
                 // The commit thread has dropped it and is about to end. Whether an append was
                 // durable before is not known.
                 let mut error = gone(&applied).await;

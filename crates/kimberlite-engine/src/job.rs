@@ -1,12 +1,14 @@
 //! What is asked of the commit thread.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use kimberlite_wire::block::Hash;
 use kimberlite_wire::{AppendKey, DataClass, Error, EventBatch, Response};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
+use crate::reply::Teller;
 use crate::session::Session;
 
 /// One request on its way to the log.
@@ -86,7 +88,7 @@ pub(crate) struct Body {
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// The caller of an operation.
-    Call(oneshot::Sender<Result<Response, Error>>),
+    Call(Teller<Result<Response, Error>>),
     /// Whoever waits for it to be durable; several may.
     Waiting(watch::Sender<Option<Result<(), Error>>>),
     /// Nobody.
@@ -104,18 +106,22 @@ pub(crate) enum Done {
 impl Reply {
     /// Tells. Whoever is gone does not hear it.
     pub(crate) fn send(self, result: Result<Done, Error>) {
+        if let Some(waker) = self.put(result) {
+            waker.wake();
+        }
+    }
+
+    /// Tells, and gives whom to wake for it.
+    pub(crate) fn put(self, result: Result<Done, Error>) -> Option<Waker> {
         match (self, result) {
-            (Reply::Call(caller), Ok(Done::Response(response))) => {
-                let _ = caller.send(Ok(response));
-            }
-            (Reply::Call(caller), Err(error)) => {
-                let _ = caller.send(Err(error));
-            }
+            (Reply::Call(caller), Ok(Done::Response(response))) => caller.put(Ok(response)),
+            (Reply::Call(caller), Err(error)) => caller.put(Err(error)),
             (Reply::Waiting(waiting), result) => {
                 let _ = waiting.send(Some(result.map(|_| ())));
+                None
             }
             // Operations have a response.
-            (Reply::Call(_), Ok(Done::Nothing)) | (Reply::None, _) => {}
+            (Reply::Call(_), Ok(Done::Nothing)) | (Reply::None, _) => None,
         }
     }
 }

@@ -35,6 +35,7 @@ mod producers;
 mod query;
 mod queue;
 mod read;
+mod reply;
 mod runs;
 #[cfg(all(test, shuttle))]
 #[path = "../../../reliability/schedules.rs"]
