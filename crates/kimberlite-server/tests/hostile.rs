@@ -5,6 +5,7 @@
 mod common;
 mod process;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -13,15 +14,20 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{ANY, Raw, append, assert_error, hello, read, request_bytes};
+use common::{ANY, Raw, append, assert_error, credit_bytes, hello, read, request_bytes};
 use kimberlite_wire::frame::{FrameHeader, encode_frame_head};
 use kimberlite_wire::{ErrorCode, EventBatch, FrameKind, Operation, QueryRequest, Request};
 use process::{Process, TOKEN};
 
-/// Small bounds, so that they are reached soon.
+/// Small bounds, so that they are reached soon, but for a time that those who mean well need where
+/// the machine has other work.
 const TIGHT: &str = "tenants = [1, 2]\n[limits]\ntotal_queue_bytes = 37748736\n\
     tenant_queue_bytes = 18874368\nconnection_queue_bytes = 17825792\n\
-    total_buffer_bytes = 8388608\nstall_timeout_ms = 2000\nmax_handshakes = 64\n";
+    total_buffer_bytes = 8388608\nstall_timeout_ms = 2000\nmax_handshakes = 64\n\
+    handshake_timeout_ms = 600000\n";
+/// Whoever waits for longer than this waits for ever: how long an answer takes depends on what else
+/// the machine does, and is not judged.
+const FOR_EVER: Duration = Duration::from_secs(600);
 const QUEUE_BYTES: f64 = 37_748_736.0;
 const BUFFER_BYTES: f64 = 8_388_608.0;
 /// What a connection may buffer however much others do.
@@ -29,6 +35,14 @@ const ALWAYS_BYTES: f64 = 4_096.0;
 /// Above the accounted bytes: the program, its threads, what the allocator keeps, and the log in
 /// memory.
 const RESIDENT_MARGIN: u64 = 160 << 20;
+
+/// Connects and authenticates, however long that takes.
+fn open(address: SocketAddr, tenant_id: u64) -> Raw<TcpStream> {
+    let mut raw = Raw::connect(address);
+    raw.stream.set_read_timeout(Some(FOR_EVER)).unwrap();
+    raw.hello(tenant_id, TOKEN).unwrap();
+    raw
+}
 
 /// Appends and reads as tenant 2 until it is told to stop, and remembers its longest wait.
 struct GoodClient {
@@ -47,7 +61,7 @@ impl GoodClient {
             while done <= 3 || !stopped.load(Ordering::SeqCst) {
                 let start = Instant::now();
                 // A new connection each time: those must get through, too.
-                let mut raw = Raw::open(address, 2, TOKEN);
+                let mut raw = open(address, 2);
                 let stream_id = raw.create_stream("good");
                 let appended = raw.append(stream_id, &[b"a good event"]).unwrap();
                 let last = read(stream_id, appended.first_offset, 1);
@@ -61,8 +75,8 @@ impl GoodClient {
         GoodClient { stop, longest_ms, thread: Some(thread) }
     }
 
-    /// Stops it; it must have been served, and no answer may have taken longer than the tests have
-    /// patience. How long it took depends on what else the machine does: it is told, not judged.
+    /// Stops it; it must have been served. How long that took depends on what else the machine
+    /// does: it is told, not judged.
     fn finish(mut self) {
         self.stop.store(true, Ordering::SeqCst);
         let done = self.thread.take().unwrap().join().expect("the good client failed");
@@ -72,15 +86,30 @@ impl GoodClient {
     }
 }
 
-/// Watches the memory for a while: accounted for within the bounds, and resident not far above.
-fn watch(server: &Process, connections: usize, time: Duration) {
-    let end = Instant::now() + time;
+/// Watches the memory until something has come about: accounted for within the bounds, and resident
+/// not far above. It fails where nothing changes any more before.
+fn watch(
+    server: &Process,
+    connections: usize,
+    what: &str,
+    is_so: impl Fn(&BTreeMap<String, f64>) -> bool,
+) {
     let (mut most, mut requests, mut buffers) = (0, 0.0_f64, 0.0_f64);
-    while Instant::now() < end {
+    let (mut before, mut changed) = (BTreeMap::new(), Instant::now());
+    loop {
         let now = server.metrics();
         requests = requests.max(now[r#"kimberlite_memory_bytes{held_by="requests"}"#]);
         buffers = buffers.max(now[r#"kimberlite_memory_bytes{held_by="buffers"}"#]);
         most = most.max(server.resident_bytes());
+        if is_so(&now) {
+            break;
+        }
+        let counted: BTreeMap<_, _> =
+            now.into_iter().filter(|(name, _)| name.contains("_total")).collect();
+        if counted != before {
+            (before, changed) = (counted, Instant::now());
+        }
+        assert!(changed.elapsed() < process::PATIENCE, "never: {what}\n{before:#?}");
         thread::sleep(Duration::from_millis(50));
     }
     println!("most: requests {requests}, buffers {buffers}, resident {} MiB", most >> 20);
@@ -118,7 +147,7 @@ fn floods_are_bounded() {
     let good = GoodClient::start(server.address);
     let liars: Vec<_> = (0..40_u64)
         .map(|_| {
-            let mut raw = Raw::open(server.address, 1, TOKEN);
+            let mut raw = open(server.address, 1);
             let (request, payload) = big_append(stream_id, 8 << 20);
             raw.send_bytes(&request_bytes(9, &request, &payload, 0)[..10_000]);
             raw
@@ -126,17 +155,20 @@ fn floods_are_bounded() {
         .collect();
     let readers: Vec<_> = (0..100)
         .map(|_| {
-            let mut raw = Raw::open(server.address, 1, TOKEN);
-            for _ in 0..20 {
-                let id = raw.send(&read(stream_id, 0, u64::MAX), &[]);
-                raw.credit(id, u64::MAX);
+            let mut raw = open(server.address, 1);
+            // All in one write: it may be dropped right after the first of them.
+            let mut bytes = Vec::new();
+            for id in 100..120 {
+                bytes.extend(request_bytes(id, &read(stream_id, 0, u64::MAX), &[], 0));
+                bytes.extend(credit_bytes(id, u64::MAX));
             }
+            raw.send_bytes(&bytes);
             raw
         })
         .collect();
     let mut flooding = Vec::new();
     for _ in 0..4 {
-        let mut raw = Raw::open(server.address, 1, TOKEN);
+        let mut raw = open(server.address, 1);
         let wrong = read(stream_id, u64::MAX, 1);
         flooding.push(thread::spawn(move || {
             // Until the server drops it because it does not read.
@@ -148,9 +180,9 @@ fn floods_are_bounded() {
             false
         }));
     }
-    watch(&server, 200, Duration::from_secs(3));
     let dropped = r#"kimberlite_bound_reached_total{bound="limits.stall_timeout_ms"}"#;
-    server.eventually("those who do not read are dropped", |now| now[dropped] >= 80.0);
+    let none_reads = "those who do not read are dropped";
+    watch(&server, 200, none_reads, |now| now.get(dropped).is_some_and(|count| *count >= 104.0));
     for flood in flooding {
         assert!(flood.join().unwrap(), "a flood without a reader goes on for ever");
     }

@@ -81,6 +81,20 @@ pub fn request_bytes(id: u64, request: &Request, payload: &[u8], timeout_ms: u32
     out
 }
 
+/// The bytes of a frame without payload that is no request.
+fn frame_bytes(kind: FrameKind, id: u64, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_frame_head(kind, 0, 0, id, 0, body, 0, &mut out);
+    out
+}
+
+/// The bytes of a grant of payload bytes.
+pub fn credit_bytes(id: u64, bytes: u64) -> Vec<u8> {
+    let mut body = Vec::new();
+    CreditBody { bytes }.encode(&mut body);
+    frame_bytes(FrameKind::Credit, id, &body)
+}
+
 /// An append of a batch.
 pub fn append(stream_id: u64, expected_offset: u64, batch: &EventBatch) -> (Request, Bytes) {
     let request = Request::Append(AppendRequest {
@@ -137,16 +151,12 @@ impl<S: Stream> Raw<S> {
 
     /// Sends a frame without payload that is no request.
     pub fn send_frame(&mut self, kind: FrameKind, id: u64, body: &[u8]) {
-        let mut out = Vec::new();
-        encode_frame_head(kind, 0, 0, id, 0, body, 0, &mut out);
-        self.send_bytes(&out);
+        self.send_bytes(&frame_bytes(kind, id, body));
     }
 
     /// Grants payload bytes.
     pub fn credit(&mut self, id: u64, bytes: u64) {
-        let mut body = Vec::new();
-        CreditBody { bytes }.encode(&mut body);
-        self.send_frame(FrameKind::Credit, id, &body);
+        self.send_bytes(&credit_bytes(id, bytes));
     }
 
     /// The next frame, whatever it is about; `None` once the server has closed.
