@@ -14,9 +14,10 @@
 
 #include "kimberlite-ffi.h"
 
-static void check(const char *what, KmbError error, KmbDetail *detail) {
+/* It takes the place of a detail, because a call beside it writes it at any time before. */
+static void check(const char *what, KmbError error, KmbDetail **detail) {
   if (error == KMB_OK) return;
-  fprintf(stderr, "%s: %s: %s\n", what, kmb_error_name(error), detail ? detail->message : "");
+  fprintf(stderr, "%s: %s: %s\n", what, kmb_error_name(error), *detail ? (*detail)->message : "");
   exit(1);
 }
 
@@ -30,12 +31,12 @@ static KmbClient *connect_to(const char *address, const char *token) {
   KmbDetail *detail = NULL;
   KmbOptions *options = NULL;
   KmbClient *client = NULL;
-  check("options", kmb_options_new(&options, &detail), detail);
-  check("address", kmb_options_add_address(options, address, strlen(address), &detail), detail);
-  check("token", kmb_options_set_auth_token(options, token, strlen(token), &detail), detail);
-  check("keepalive", kmb_options_set_u64(options, "keepalive_ms", 12, 1000, &detail), detail);
-  check("timeout", kmb_options_set_u64(options, "timeout_ms", 10, 20000, &detail), detail);
-  check("connect", kmb_connect(options, &client, &detail), detail);
+  check("options", kmb_options_new(&options, &detail), &detail);
+  check("address", kmb_options_add_address(options, address, strlen(address), &detail), &detail);
+  check("token", kmb_options_set_auth_token(options, token, strlen(token), &detail), &detail);
+  check("keepalive", kmb_options_set_u64(options, "keepalive_ms", 12, 1000, &detail), &detail);
+  check("timeout", kmb_options_set_u64(options, "timeout_ms", 10, 20000, &detail), &detail);
+  check("connect", kmb_connect(options, &client, &detail), &detail);
   kmb_options_free(options);
   return client;
 }
@@ -105,7 +106,7 @@ int main(int argc, char **argv) {
   KmbDetail *detail = NULL;
   KmbStreamList *found = NULL;
   check("stream", kmb_stream_by_name(client, argv[3], strlen(argv[3]), NULL, &found, &detail),
-        detail);
+        &detail);
   uint64_t stream = found->streams[0].stream_id;
   kmb_stream_list_free(found);
   Known known = {0, UINT64_C(0xcbf29ce484222325)};
