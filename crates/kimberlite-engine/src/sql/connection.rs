@@ -9,6 +9,7 @@ use kimberlite_wire::{Error, ErrorCode, limit};
 use rusqlite::ffi;
 
 use super::authorizer::authorize;
+use super::functions;
 use super::module::{self, Table};
 use super::state::QueryState;
 
@@ -61,11 +62,13 @@ impl Connection {
         if code != ffi::SQLITE_OK {
             return Err(not_started(&connection.state, code));
         }
-        connection.configure();
-        Ok(connection)
+        match connection.configure() {
+            ffi::SQLITE_OK => Ok(connection),
+            code => Err(not_started(&connection.state, code)),
+        }
     }
 
-    fn configure(&self) {
+    fn configure(&self) -> c_int {
         let db = self.db.as_ptr();
         // SAFETY: the connection is open and used by this thread alone; every argument has the type
         // that its function or option asks for; the state outlives the connection.
@@ -84,6 +87,7 @@ impl Connection {
             ffi::sqlite3_db_config(db, ffi::SQLITE_DBCONFIG_DQS_DML, off, ignored);
             let state = Arc::as_ptr(&self.state).cast_mut().cast::<c_void>();
             ffi::sqlite3_set_authorizer(db, Some(authorize), state);
+            functions::register(db, &self.state)
         }
     }
 

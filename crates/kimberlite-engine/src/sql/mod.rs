@@ -21,10 +21,13 @@ mod count;
 mod errors;
 mod events;
 #[allow(unsafe_code)]
+mod functions;
+#[allow(unsafe_code)]
 mod memory;
 #[allow(unsafe_code)]
 mod module;
 mod prepared;
+mod scan;
 mod shared;
 mod state;
 #[allow(unsafe_code)]
