@@ -76,10 +76,30 @@ fn the_descriptor_tells_what_is_there() {
     });
 }
 
-/// Of two threads that wait for completions, none sleeps while there are any; each is taken once;
-/// and a close ends both.
+/// Four threads that wait for one completion each all get one: none sleeps while there is any.
 #[test]
-fn who_waits_misses_nothing() {
+fn nobody_sleeps_while_there_is_something() {
+    explore(|| {
+        let queue = queue(false);
+        let pollers: Vec<_> = (0..4)
+            .map(|_| {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    let mut out = Vec::new();
+                    queue.poll(&mut out, 1, FOR_EVER).unwrap();
+                    assert_eq!(out.len(), 1);
+                })
+            })
+            .collect();
+        join(posters(&queue));
+        join(pollers);
+        assert!(queue.state().completions.is_empty());
+    });
+}
+
+/// Two threads that wait for completions take each of them once, and a close ends both.
+#[test]
+fn every_completion_is_taken_once() {
     explore(|| {
         let queue = queue(false);
         let taken = Arc::new([const { AtomicUsize::new(0) }; 4]);

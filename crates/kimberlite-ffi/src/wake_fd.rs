@@ -10,6 +10,8 @@ mod unix {
 
     use kimberlite_wire::{Error, ErrorCode};
 
+    use crate::sync::system_call;
+
     /// Close-on-exec, never blocking; closed on drop.
     pub(crate) struct WakeFd {
         read: OwnedFd,
@@ -79,6 +81,7 @@ mod unix {
 
         /// Makes it readable. It holds at most one signal, so the write cannot find it full.
         pub(crate) fn signal(&self) {
+            system_call();
             let one = 1u64.to_ne_bytes();
             // SAFETY: the bytes are there.
             let _ = unsafe { libc::write(self.writer(), one.as_ptr().cast(), one.len()) };
@@ -86,6 +89,7 @@ mod unix {
 
         /// Makes it unreadable again.
         pub(crate) fn reset(&self) {
+            system_call();
             let mut bytes = [0u8; 8];
             // SAFETY: there is room for the bytes.
             let _ = unsafe { libc::read(self.read.as_raw_fd(), bytes.as_mut_ptr().cast(), 8) };
