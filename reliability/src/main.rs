@@ -92,7 +92,7 @@ enum What {
         #[arg(long, default_value_t = 1_000)]
         connects: u64,
         /// What resident memory may grow by, in KiB.
-        #[arg(long, default_value_t = 1_024)]
+        #[arg(long, default_value_t = 2_048)]
         more_kib: u64,
     },
     /// The Rust program of the leak test.

@@ -1,6 +1,8 @@
 //! `cargo xtask prove`: real servers and networks are broken under load, and what clients were told
 //! is held against what is there. docs/RELIABILITY.md tells what came of long runs.
 
+mod threads;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,9 +45,20 @@ pub enum Proof {
         #[arg(long, default_value_t = 1_000)]
         connects: u64,
         /// What resident memory may grow by after warm-up, in KiB.
-        #[arg(long, default_value_t = 1_024)]
+        #[arg(long, default_value_t = 2_048)]
         more_kib: u64,
     },
+    /// Threads that meet by hand, under many schedules of who goes on: shuttle chooses them.
+    Schedules {
+        /// How many schedules of each of two kinds each test runs under.
+        #[arg(long, default_value_t = 10_000)]
+        rounds: u64,
+        /// The schedules follow from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Tests of clients, servers, SQL and the C ABI under the thread sanitizer; needs nightly.
+    Threads,
     /// Clients in Rust, C and Python on one stream under faults; porcupine judges what they were told.
     History {
         /// How many calls each of six clients makes.
@@ -75,12 +88,15 @@ pub fn run_proof(root: &Path, proof: &Proof) -> Result<(), String> {
             storm(root, &arguments, *seed)
         }
         Proof::Leaks { calls, connects, more_kib } => leaks(root, *calls, *connects, *more_kib),
+        Proof::Schedules { rounds, seed } => threads::schedules(root, *rounds, *seed),
+        Proof::Threads => threads::sanitize(root),
         Proof::History { calls, seed } => history(root, *calls, *seed),
     }
 }
 
 /// What of it belongs to the tests: enough of each to notice that something broke.
 pub fn test(root: &Path) -> Result<(), String> {
+    run_proof(root, &Proof::Schedules { rounds: 10_000, seed: 1 })?;
     run_proof(root, &Proof::Kill { rounds: 20, seed: 11 })?;
     run_proof(root, &Proof::Storm { minutes: 10, rounds: Some(12), seed: 12 })?;
     run(go(root).args(["vet", "./..."]))?;
