@@ -6,18 +6,24 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use kimberlite_wire::Error;
 
+use crate::backlog::Backlog;
 use crate::footer::NodeId;
 use crate::format::SEGMENT_HEADER_BYTES;
-use crate::index::Shared;
+use crate::index::{STEP_BYTES, Shared};
 use crate::names;
 use crate::publish::{Breathe, publish};
 use crate::state_file::{self, StateHeader, StateMachine};
 
-/// While many segments wait, a state is written after so many of them.
+/// While segments wait, a state that is not small beside them is written after so many of them.
 const STATE_EVERY: u64 = 8;
+/// A state is small where the segment is so many times as large.
+const SMALL_STATE: u64 = 4;
+/// How long writing the state of the end may take.
+const LONGEST_LAST: Duration = Duration::from_secs(1);
 /// So many states are kept: the newest, and one for the case that it is damaged.
 const KEPT_STATES: usize = 2;
 
@@ -33,6 +39,7 @@ pub trait Database: Send + Sync {
 pub(crate) struct Keeper {
     index: Arc<Shared>,
     database: Arc<dyn Database>,
+    backlog: Backlog,
     work: Mutex<Work>,
 }
 
@@ -44,6 +51,8 @@ struct Work {
     machine: Option<Applied>,
     /// The index of the newest state that is written.
     last_state: u64,
+    /// How large the last one was that this wrote.
+    state_bytes: u64,
     /// How many segments there were when something failed: it is tried again after the next.
     failed_at: Option<u64>,
 }
@@ -66,9 +75,28 @@ impl Keeper {
         database: Arc<dyn Database>,
         missing: Vec<u64>,
         last_state: u64,
+        segment_bytes: u64,
     ) -> Keeper {
         let work = Work { missing, last_state, ..Work::default() };
-        Keeper { index, database, work: Mutex::new(work) }
+        let backlog = Backlog::new(segment_bytes);
+        let keeper = Keeper { index, database, backlog, work: Mutex::new(work) };
+        keeper.count();
+        keeper
+    }
+
+    /// Counts what waits, after a segment was completed.
+    pub(crate) fn count(&self) {
+        self.backlog.count(|| self.index.uncovered_bytes());
+    }
+
+    /// Whether so much waits that nothing should pause.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.backlog.presses()
+    }
+
+    /// Waits until the writer may go on in a segment that holds so many bytes.
+    pub(crate) fn wait(&self, active: u64) {
+        self.backlog.wait(active);
     }
 
     fn work(&self) -> std::sync::MutexGuard<'_, Work> {
@@ -89,6 +117,7 @@ impl Keeper {
     /// Does everything that is due, or as much as it may.
     pub(crate) fn run(&self, breathe: Breathe<'_>) {
         let mut work = self.work();
+        self.backlog.set_stalled(false);
         let sealed = self.index.sealed();
         let mut stopped = false;
         let done = self.run_all(&mut work, &mut || {
@@ -106,6 +135,9 @@ impl Keeper {
                 work.failed_at = Some(sealed);
                 work.machine = None;
             }
+        }
+        if work.failed_at.is_some() {
+            self.backlog.set_stalled(true);
         }
     }
 
@@ -147,7 +179,11 @@ impl Keeper {
         }
         let node = NodeId::segment(segment);
         let mut applied = work.machine.take();
-        let built = self.index.build(segment, breathe, &mut |view, place| match &mut applied {
+        let mut step = || {
+            self.backlog.step(STEP_BYTES);
+            breathe()
+        };
+        let built = self.index.build(segment, &mut step, &mut |view, place| match &mut applied {
             Some(applied) => applied.apply(view, place),
             None => Ok(()),
         });
@@ -159,11 +195,14 @@ impl Keeper {
         }
         self.index.cover(segment);
         self.database.covered(segment);
+        self.count();
         let more = segment < self.index.sealed();
         match &mut work.machine {
             Some(applied) => {
                 applied.machine.forget_places(segment);
-                let skipped = more && !segment.is_multiple_of(STATE_EVERY);
+                let end = self.index.facts(segment).map_or(0, |facts| facts.end);
+                let small = work.state_bytes < end / SMALL_STATE;
+                let skipped = more && !small && !segment.is_multiple_of(STATE_EVERY);
                 Ok(skipped || self.write_state(work, segment, breathe)?)
             }
             None => Ok(true),
@@ -242,6 +281,7 @@ impl Keeper {
             sealed: self.index.all_facts(segment),
         };
         let written = self.write(&header, &body, breathe);
+        work.state_bytes = body.len() as u64;
         if matches!(written, Ok(true)) {
             work.last_state = header.index;
         }
@@ -265,12 +305,21 @@ impl Keeper {
         Ok(whole)
     }
 
-    /// Writes a state of the moment, whoever made it. For an end in good order.
+    /// Writes a state of the moment, whoever made it, where that does not take long. For an end in
+    /// good order, which it must not hold up: the next start reads what is missing from the log.
     pub(crate) fn write_last(&self, header: &StateHeader, body: &[u8]) -> Result<(), Error> {
         if self.work().last_state >= header.index {
             return Ok(());
         }
-        self.write(header, body, &mut || ControlFlow::Continue(())).map(drop)
+        let until = Instant::now() + LONGEST_LAST;
+        let whole = self.write(header, body, &mut || match Instant::now() < until {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })?;
+        if !whole {
+            tracing::warn!("the disk was too slow for the last state; the next start takes longer");
+        }
+        Ok(())
     }
 
     fn remove_old_states(&self) {

@@ -29,6 +29,7 @@
 //! and `footer-<level>-<number>`, where the blocks of a segment lie, or which of sixteen footers of
 //! the level below tell of a stream.
 
+mod backlog;
 mod bytes_io;
 mod disk;
 mod entry;

@@ -4,7 +4,8 @@
 //! then has no lengths and extents to bring along. The thread works in small steps and only as far
 //! ahead as the writer's own pace asks for, so that it hardly delays commits, and a database that
 //! stays small never fills much. What complete segments need is done between the steps: two MiB are
-//! filled for each that is looked through, so that both keep up with a writer that never rests.
+//! filled for each that is looked through, and one, without pauses, where the writer is ahead; where
+//! that does not suffice, it waits.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -24,6 +25,8 @@ const STEP_BYTES: u64 = 256 << 10;
 const PAUSE: Duration = Duration::from_millis(1);
 /// How many steps of filling come between two steps for complete segments, of a MiB each.
 const FILLS_BETWEEN: usize = 8;
+/// The same where the writer may soon have to wait for complete segments.
+const FILLS_PRESSED: usize = 4;
 /// Where there is nothing to fill the thread rests as long as a step took, but no longer than this.
 const LONGEST_REST: Duration = Duration::from_millis(50);
 
@@ -179,12 +182,12 @@ impl Shared {
     fn run(&self) {
         let mut state = self.lock();
         while !state.stop {
-            if state.fills() {
-                state = self.fill(state);
-            } else if std::mem::take(&mut state.keep) {
+            if std::mem::take(&mut state.keep) {
                 drop(state);
                 self.keep();
                 state = self.lock();
+            } else if state.fills() {
+                state = self.fill(state, PAUSE);
             } else {
                 state = self.wait(state);
             }
@@ -192,7 +195,11 @@ impl Shared {
     }
 
     /// Fills one step, and pauses.
-    fn fill<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn fill<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        pause: Duration,
+    ) -> MutexGuard<'a, State> {
         let size = state.size;
         let spare = state.spare.take();
         state.busy = true;
@@ -207,10 +214,13 @@ impl Shared {
             state.target = 0;
         }
         self.changed.notify_all();
-        self.pause(state, PAUSE)
+        self.pause(state, pause)
     }
 
     fn pause<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+        if time.is_zero() {
+            return state;
+        }
         let waited = self.changed.wait_timeout_while(state, time, |state| !state.stop);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
@@ -221,11 +231,15 @@ impl Shared {
         keeper.run(&mut || {
             let mut state = self.lock();
             let mut filled = 0;
-            while !state.stop && state.fills() && filled < FILLS_BETWEEN {
-                state = self.fill(state);
+            // A writer that must wait is not to wait for pauses.
+            let pressed = keeper.is_pressed();
+            let (most, pause) =
+                if pressed { (FILLS_PRESSED, Duration::ZERO) } else { (FILLS_BETWEEN, PAUSE) };
+            while !state.stop && state.fills() && filled < most {
+                state = self.fill(state, pause);
                 filled += 1;
             }
-            if filled == 0 {
+            if filled == 0 && !pressed {
                 state = self.pause(state, began.elapsed().clamp(PAUSE, LONGEST_REST));
             }
             began = Instant::now();

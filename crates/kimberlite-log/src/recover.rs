@@ -140,7 +140,7 @@ fn create(
     let merged = BTreeSet::new();
     let index =
         LogIndex::new(files.clone(), identity, Vec::new(), merged, options.index_cache_bytes);
-    let keeper = keeper(files, &index, database, Vec::new(), 0);
+    let keeper = keeper(files, options, &index, database, (Vec::new(), 0));
     Ok(Recovered {
         identity,
         next_index: 1,
@@ -195,13 +195,14 @@ fn segment(
 /// What sees to complete segments, on a disk where that is of use.
 fn keeper(
     files: &SegmentFiles,
+    options: &LogOptions,
     index: &LogIndex,
     database: Option<Arc<dyn Database>>,
-    missing: Vec<u64>,
-    last_state: u64,
+    (missing, last_state): (Vec<u64>, u64),
 ) -> Option<Arc<Keeper>> {
     let database = database.filter(|_| files.disk().preparing() != Preparing::None)?;
-    Some(Arc::new(Keeper::new(index.shared.clone(), database, missing, last_state)))
+    let (index, size) = (index.shared.clone(), options.segment_bytes);
+    Some(Arc::new(Keeper::new(index, database, missing, last_state, size)))
 }
 
 struct Recovery<'a> {
@@ -265,7 +266,8 @@ impl Recovery<'_> {
         self.remove_unfinished();
         // A name that was given just before a crash is made durable before it is built upon.
         self.files.disk().sync_names().map_err(|e| storage("sync the log's folder", &e))?;
-        let keeper = keeper(self.files, &index, database, missing, last_state);
+        let behind = (missing, last_state);
+        let keeper = keeper(self.files, self.options, &index, database, behind);
         Ok(Recovered {
             identity,
             next_index: reached.next_index,

@@ -137,13 +137,15 @@ impl LogWriter {
     }
 
     /// The same, and writes the state of a machine that has applied every entry, so that the next
-    /// start has nothing to read. That this succeeds is not needed.
+    /// start has nothing to read. That this succeeds is not needed, so that it comes last and is
+    /// left out where it takes more than a second.
     pub fn close_with_state(mut self, machine: Option<&dyn StateMachine>) -> Result<(), Error> {
-        self.space.stop();
         if let Some(e) = self.failed.take() {
             return Err(e);
         }
+        // What matters comes first: the work that is stopped may be in the middle of a long step.
         self.prove()?;
+        self.space.stop();
         if let (Some(keeper), Some(machine)) = (&self.keeper, machine) {
             let header = self.last_state();
             let body = machine.encode(header.covered + 1);
@@ -183,6 +185,9 @@ impl LogWriter {
             return Err(e.clone());
         }
         let lens = group::check(entries, self.last_timestamp_ns)?;
+        if let Some(keeper) = &self.keeper {
+            keeper.wait(self.active.end);
+        }
         let layouts = match self.make_room(&lens, may_reserve) {
             Ok(layouts) => layouts,
             Err(Trouble::Full(e)) => return Err(e),
@@ -339,6 +344,9 @@ impl LogWriter {
             end: self.active.end,
             sequence: self.sequence,
         });
+        if let Some(keeper) = &self.keeper {
+            keeper.count();
+        }
         Ok(())
     }
 

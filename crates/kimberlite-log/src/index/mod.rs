@@ -21,6 +21,7 @@ use crate::format::LogIdentity;
 use crate::place::BlockPlace;
 use cache::Cache;
 use lookup::Looked;
+pub(crate) use repair::STEP_BYTES;
 
 /// The index of a log's complete segments. Cheap to clone; safe from every thread.
 #[derive(Clone, Debug)]
@@ -193,6 +194,13 @@ impl Shared {
     /// How many segments are complete.
     pub(crate) fn sealed(&self) -> u64 {
         self.sealed.read().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    /// How many bytes the segments have that are complete and not covered.
+    pub(crate) fn uncovered_bytes(&self) -> u64 {
+        let covered = self.covered() as usize;
+        let sealed = self.sealed.read().unwrap_or_else(PoisonError::into_inner);
+        sealed.get(covered..).unwrap_or_default().iter().map(|facts| facts.end).sum()
     }
 
     /// What is known of the first segments.

@@ -17,6 +17,8 @@ use crate::sequence::Sequence;
 
 /// How often one look-up makes footers anew, beside once for each, before it gives up.
 const MOST_REPAIRS: u64 = 64;
+/// After so many bytes of a walk others get a turn.
+pub(crate) const STEP_BYTES: u64 = 1 << 20;
 /// How many footers that could not be written are kept in memory.
 const MOST_LOOSE: usize = 4;
 
@@ -124,8 +126,6 @@ impl Shared {
         breathe: Breathe<'_>,
         visit: &mut dyn FnMut(&EntryView<'_>, EntryPlace) -> Result<(), Error>,
     ) -> Result<bool, Error> {
-        /// After so many bytes others get a turn.
-        const STEP_BYTES: u64 = 1 << 20;
         let Some(facts) = self.facts(segment) else { return Ok(false) };
         let before = self.facts(segment - 1);
         let file = self
