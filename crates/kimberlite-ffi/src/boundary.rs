@@ -98,8 +98,9 @@ where
 fn forked() -> Error {
     Error::new(
         ErrorCode::Forked,
-        "this process was forked after Kimberlite was used in its parent; connect after the fork, \
-         or replace the process by exec",
+        "this process was forked after Kimberlite was used in its parent, where closing the \
+         clients makes no difference; fork before the parent uses it, or replace this process by \
+         exec",
     )
 }
 

@@ -1,7 +1,9 @@
 //! The admin port: metrics and health checks over HTTP/1.1, within tight limits.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +14,13 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
 use crate::metrics;
 use crate::shared::Shared;
 
-/// Connections at a time; further ones are cut off.
+/// Connections at a time; a further one takes the place of another.
 const MAX_CONNECTIONS: usize = 32;
 /// How long a request's head may take, and how long a connection may live.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +36,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers until the server's threads end, also while it shuts down.
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut guests = Guests::default();
     loop {
         let tcp = match listener.accept().await {
             Ok((tcp, _)) => tcp,
@@ -44,21 +46,46 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            debug!("a connection to the admin port was cut off: it has all it may have");
-            continue;
-        };
+        guests.make_room();
         let shared = shared.clone();
-        tokio::spawn(async move {
+        let asked = Arc::new(AtomicBool::new(false));
+        let has_asked = asked.clone();
+        let task = tokio::spawn(async move {
             // It ends by itself or is cut off; neither matters to anybody else.
-            let _ = tokio::time::timeout(LIFE, converse(shared, tcp)).await;
-            drop(place);
+            let _ = tokio::time::timeout(LIFE, converse(shared, tcp, &has_asked)).await;
         });
+        guests.0.push_back(Guest { task: task.abort_handle(), asked });
     }
 }
 
-async fn converse(shared: Arc<Shared>, tcp: TcpStream) {
+/// The connections, the oldest first.
+#[derive(Default)]
+struct Guests(VecDeque<Guest>);
+
+struct Guest {
+    task: AbortHandle,
+    /// Whether a whole request has come.
+    asked: Arc<AtomicBool>,
+}
+
+impl Guests {
+    /// Makes room for one more. Whoever has asked nothing yet gives way first, the oldest of them,
+    /// so that those who only hold connections keep no health check out.
+    fn make_room(&mut self) {
+        self.0.retain(|guest| !guest.task.is_finished());
+        while self.0.len() >= MAX_CONNECTIONS {
+            let idle = self.0.iter().position(|guest| !guest.asked.load(Ordering::Relaxed));
+            if let Some(guest) = self.0.remove(idle.unwrap_or(0)) {
+                guest.task.abort();
+                debug!("a connection to the admin port gave way to a newer one");
+            }
+        }
+    }
+}
+
+async fn converse(shared: Arc<Shared>, tcp: TcpStream, asked: &AtomicBool) {
     let answer = service_fn(|request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         let answered = answer(&shared, request.method(), request.uri().path());
         async move { Ok::<_, Infallible>(answered) }
     });

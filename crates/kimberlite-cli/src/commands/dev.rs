@@ -50,6 +50,9 @@ pub(crate) async fn run(args: &Args, signals: &Signals) -> Outcome<()> {
     };
     let folder = Folder::new(args.data_dir.as_deref())?;
     let server = Server::start(config(args, &folder, &token)?).map_err(|e| {
+        if e.detail.contains("reaches beyond this machine") {
+            return beyond_loopback(&args.listen);
+        }
         let port_taken = e.detail.contains("in use");
         let failure = Failure::from(e);
         if port_taken {
@@ -68,6 +71,16 @@ pub(crate) async fn run(args: &Args, signals: &Signals) -> Outcome<()> {
     folder.remove()?;
     note("stopped");
     Ok(())
+}
+
+/// The server's own words name options that this command does not have.
+fn beyond_loopback(listen: &str) -> Failure {
+    let detail = format!(
+        "--listen {listen:?} reaches beyond this machine, where tokens and data would cross the \
+         network for everybody to read: `kimberlite dev` has no TLS"
+    );
+    Failure::from(kimberlite::Error::invalid(detail))
+        .cure("use --listen localhost:5432, or `kimberlite-server`, which has TLS")
 }
 
 fn config(args: &Args, folder: &Folder, token: &str) -> Outcome<ServerConfig> {
