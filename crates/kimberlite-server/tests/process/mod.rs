@@ -25,7 +25,13 @@ pub struct Process {
 impl Process {
     /// Starts one in memory with these lines of configuration, and waits until it serves.
     pub fn start(toml: &str) -> Process {
-        Process::start_as(Command::new(env!("CARGO_BIN_EXE_kimberlite-server")), toml)
+        Process::start_as(Command::new(env!("CARGO_BIN_EXE_kimberlite-server")), "--memory", toml)
+    }
+
+    /// The same with a log on the disk.
+    pub fn start_on_disk(toml: &str) -> Process {
+        let server = Command::new(env!("CARGO_BIN_EXE_kimberlite-server"));
+        Process::start_as(server, "--data-dir=data", toml)
     }
 
     /// The same where it may have only so many files open.
@@ -33,15 +39,15 @@ impl Process {
         let mut shell = Command::new("sh");
         let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
         shell.args(["-c", &limited, env!("CARGO_BIN_EXE_kimberlite-server")]);
-        Process::start_as(shell, toml)
+        Process::start_as(shell, "--memory", toml)
     }
 
-    fn start_as(mut command: Command, toml: &str) -> Process {
+    fn start_as(mut command: Command, storage: &str, toml: &str) -> Process {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("kimberlite.toml"), toml).unwrap();
         let child = command
-            .args(["--config", "kimberlite.toml", "--memory", "--dev-token", TOKEN])
+            .args(["--config", "kimberlite.toml", storage, "--dev-token", TOKEN])
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--log-level", "warn", "--port-file"])
             .arg(path("port"))
@@ -75,8 +81,17 @@ impl Process {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// Resident memory in bytes that is no part of a file.
+    pub fn anonymous_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
     }
 
