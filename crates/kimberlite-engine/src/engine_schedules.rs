@@ -1,10 +1,11 @@
-//! A whole engine in memory: callers who commit on their own threads beside the commit thread, those
+//! A whole engine over memory: callers who commit on their own threads beside the commit thread, those
 //! who wait for what they commit, and a close in the middle.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kimberlite_log::MemoryDisk;
 use kimberlite_wire::block::BlockView;
 use kimberlite_wire::{
     AppendRequest, CreateStreamRequest, DataClass, Error, ErrorCode, EventBatch, ReadRequest,
@@ -13,8 +14,9 @@ use kimberlite_wire::{
 use shuttle::thread::{self, JoinHandle};
 
 use crate::answer::{Answer, PayloadStream};
+use crate::blocking::blocking;
 use crate::engine::Engine;
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, Storage};
 use crate::schedules::explore;
 use crate::session::Session;
 use crate::wait::block_on;
@@ -29,7 +31,11 @@ struct Database {
 
 impl Database {
     fn open() -> Database {
-        let options = EngineOptions { segment_bytes: 1 << 16, ..EngineOptions::default() };
+        Database::over(Storage::Memory)
+    }
+
+    fn over(storage: Storage) -> Database {
+        let options = EngineOptions { storage, segment_bytes: 1 << 16, ..EngineOptions::default() };
         let engine = Engine::open(options).unwrap();
         engine.ensure_tenant(1).unwrap();
         let session = engine.session("writer", 1, Role::Writer, false);
@@ -72,7 +78,7 @@ impl Database {
         thread::spawn(move || {
             let mut offsets = Vec::new();
             for _ in 0..appends {
-                match database.append() {
+                match blocking(|| database.append()) {
                     Ok(offset) => offsets.push(offset),
                     Err(error) => {
                         assert_eq!(error.code, ErrorCode::Closed, "{error}");
@@ -103,43 +109,55 @@ fn next(payload: &mut dyn PayloadStream) -> Result<u32, Error> {
     Ok(count)
 }
 
+/// Where the log lives: without a disk callers commit for others, too, and with one for themselves.
+const STORAGES: [fn() -> Storage; 2] =
+    [|| Storage::Memory, || Storage::Disk(Arc::new(MemoryDisk::new()))];
+
 /// Whoever commits, each append is answered once, with an offset of its own, in its caller's order.
 #[test]
 fn every_append_is_answered() {
-    explore(|| {
-        let database = Database::open();
-        let appenders = [database.appender(2), database.appender(2)];
-        let mut all = Vec::new();
-        for appender in appenders {
-            let offsets = appender.join().unwrap();
-            assert!(offsets.len() == 2 && offsets[0] < offsets[1]);
-            all.extend(offsets);
-        }
-        all.sort_unstable();
-        assert_eq!(all, [0, 1, 2, 3]);
-        database.engine.close();
-        assert_eq!(database.engine.close_error(), None);
-    });
+    for storage in STORAGES {
+        explore(move || append_beside_others(storage()));
+    }
+}
+
+fn append_beside_others(storage: Storage) {
+    let database = Database::over(storage);
+    let appenders = [database.appender(2), database.appender(2)];
+    let mut all = Vec::new();
+    for appender in appenders {
+        let offsets = appender.join().unwrap();
+        assert!(offsets.len() == 2 && offsets[0] < offsets[1]);
+        all.extend(offsets);
+    }
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2, 3]);
+    database.engine.close();
+    assert_eq!(database.engine.close_error(), None);
 }
 
 /// A close in the middle: each append is answered, those that were acknowledged come first in the
 /// stream, and everybody goes on.
 #[test]
 fn a_close_answers_every_append() {
-    explore(|| {
-        let database = Database::open();
-        let appenders = [database.appender(2), database.appender(1)];
-        let other = database.engine.clone();
-        let closes = thread::spawn(move || other.close());
-        database.engine.close();
-        let mut all: Vec<u64> =
-            appenders.into_iter().flat_map(|appender| appender.join().unwrap()).collect();
-        closes.join().unwrap();
-        all.sort_unstable();
-        assert!(all.iter().copied().eq(0..all.len() as u64));
-        assert_eq!(database.append().map_err(|e| e.code), Err(ErrorCode::Closed));
-        assert_eq!(database.engine.close_error(), None);
-    });
+    for storage in STORAGES {
+        explore(move || close_beside_appends(storage()));
+    }
+}
+
+fn close_beside_appends(storage: Storage) {
+    let database = Database::over(storage);
+    let appenders = [database.appender(2), database.appender(1)];
+    let other = database.engine.clone();
+    let closes = thread::spawn(move || other.close());
+    database.engine.close();
+    let mut all: Vec<u64> =
+        appenders.into_iter().flat_map(|appender| appender.join().unwrap()).collect();
+    closes.join().unwrap();
+    all.sort_unstable();
+    assert!(all.iter().copied().eq(0..all.len() as u64));
+    assert_eq!(database.append().map_err(|e| e.code), Err(ErrorCode::Closed));
+    assert_eq!(database.engine.close_error(), None);
 }
 
 /// A subscription gets every event, whenever it looks.
