@@ -15,7 +15,7 @@ const ADDRESS_VARIABLE: &str = "KIMBERLITE_ADDRESS";
 const TENANT_VARIABLE: &str = "KIMBERLITE_TENANT";
 const TOKEN_VARIABLE: &str = "KIMBERLITE_TOKEN";
 /// What the database notes about who did what, in each tenant.
-const AUDIT_STREAM: &str = "_audit";
+pub(crate) const AUDIT_STREAM: &str = "_audit";
 /// The longest deadline that a client takes.
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
 

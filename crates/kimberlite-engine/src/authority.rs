@@ -38,6 +38,22 @@ pub(crate) fn check_delete(
     }
 }
 
+/// Whether the session may hear of its tenant's audit stream: its name, its chain, its end.
+pub(crate) fn check_audit(session: &Session, operation: Operation) -> Result<(), Error> {
+    if session.role() == Role::Admin {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} of _audit needs the role {} on tenant {}; {:?} has {}",
+        operation.name(),
+        Role::Admin.name(),
+        session.tenant_id(),
+        session.principal(),
+        session.role().name()
+    );
+    Err(Error::new(ErrorCode::PermissionDenied, detail))
+}
+
 /// The tenants on which the session is admin.
 pub(crate) fn administered(catalogue: &Catalogue, session: &Session) -> Result<Vec<u64>, Error> {
     if session.is_admin_of_all() {
@@ -57,9 +73,11 @@ fn need(session: &Session, operation: Operation, role: Role, tenant_id: u64) -> 
     if role >= least {
         return Ok(());
     }
+    // Clients open a producer by themselves before the first append, which is what was asked for.
+    let asked = if operation == Operation::OpenProducer { Operation::Append } else { operation };
     let detail = format!(
         "{} needs the role {} on tenant {tenant_id}; {:?} has {}",
-        operation.name(),
+        asked.name(),
         least.name(),
         session.principal(),
         role.name()
@@ -101,6 +119,17 @@ mod tests {
         }
         let all = Session::new("root", 1, Role::None, true);
         assert_eq!(code(check(&catalogue, &all, Operation::Append)), ErrorCode::Ok);
+    }
+
+    /// Who may not append hears of that, and not of the producer that the client opens for it.
+    #[test]
+    fn who_may_not_append_is_told_so() {
+        let session = Session::new("ann", 1, Role::Reader, false);
+        for operation in [Operation::Append, Operation::OpenProducer] {
+            let error = check(&catalogue(), &session, operation).unwrap_err();
+            let told = "append needs the role Writer on tenant 1; \"ann\" has Reader";
+            assert_eq!((error.code, error.detail.as_str()), (ErrorCode::PermissionDenied, told));
+        }
     }
 
     /// A tenant that does not exist, or no longer, is not found before anything is denied.

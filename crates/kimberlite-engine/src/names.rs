@@ -14,6 +14,11 @@ pub(crate) fn fold(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
+/// Whether it is the name of the audit stream.
+pub(crate) fn is_audit(name: &str) -> bool {
+    name.eq_ignore_ascii_case(AUDIT_STREAM)
+}
+
 /// Whether a client may create a stream of this name. INVALID_ARGUMENT or LIMIT_EXCEEDED says why
 /// it may not.
 pub(crate) fn check(name: &str) -> Result<(), Error> {

@@ -12,10 +12,11 @@ use kimberlite_wire::{
 use crate::answer::{Answer, PayloadStream};
 use crate::audit_record::Access;
 use crate::authority;
-use crate::catalogue::name_not_found;
+use crate::catalogue::{Catalogue, name_not_found};
 use crate::core::{Core, Outcome};
 use crate::cut::TenantCut;
 use crate::loader::{BlockCursor, Loader};
+use crate::names;
 use crate::session::Session;
 use crate::state::Applied;
 use crate::stream::Stream;
@@ -186,16 +187,37 @@ pub(crate) fn stream_info(core: &Core, session: &Session, request: &StreamInfoRe
         let catalogue = core.applied.catalogue();
         match (request.stream_id, request.name.as_str()) {
             (0, "") => return Err(Error::invalid("stream_id is 0 and name is empty; give one")),
+            (0, name) if names::is_audit(name) => {
+                let audit = catalogue.live(tenant_id)?.audit.clone();
+                authority::check_audit(session, Operation::StreamInfo)?;
+                audit
+            }
             (0, name) => {
                 let found = catalogue.live(tenant_id)?.by_name(name).cloned();
                 let found = found.filter(|stream| stream.identity.created_at <= position);
                 found.ok_or_else(|| name_not_found(tenant_id, name))?
             }
-            (id, _) => catalogue.client_stream(tenant_id, id)?.clone(),
+            (id, _) => proven_stream(&catalogue, session, id, Operation::StreamInfo)?,
         }
     };
     let stream = cut_at(core, session, position).info(&stream)?;
     Ok(Answer::of(Response::StreamInfo(StreamInfoResponse { stream, position })))
+}
+
+/// A stream that the session may hear of and verify: one that clients reach, or, for admins, their
+/// tenant's audit stream, of which nothing else is for clients.
+pub(crate) fn proven_stream(
+    catalogue: &Catalogue,
+    session: &Session,
+    stream_id: u64,
+    operation: Operation,
+) -> Result<Arc<Stream>, Error> {
+    let audit = &catalogue.live(session.tenant_id())?.audit;
+    if audit.identity.stream_id == stream_id {
+        authority::check_audit(session, operation)?;
+        return Ok(audit.clone());
+    }
+    catalogue.client_stream(session.tenant_id(), stream_id).cloned()
 }
 
 /// What the tenant's streams were at a position. What lies beyond the applied position is visible in

@@ -15,7 +15,7 @@ use crate::core::{Core, Outcome};
 use crate::loader::Loader;
 use crate::pipe::{Pipe, PipeReader};
 use crate::pool::guarded;
-use crate::read::access;
+use crate::read::{access, proven_stream};
 use crate::session::Session;
 use crate::state::closed;
 use crate::stream::Stream;
@@ -31,7 +31,10 @@ pub(crate) async fn verify(
     mut deadline: Deadline,
 ) -> Outcome {
     core.check(&session, Operation::Verify)?;
-    let stream = core.stream(&session, request.stream_id)?;
+    let stream = {
+        let catalogue = core.applied.catalogue();
+        proven_stream(&catalogue, &session, request.stream_id, Operation::Verify)?
+    };
     let position = core.applied.position();
     let end_offset = stream.end_at(core.loader.index(), position)?;
     if stream.identity.data_class == DataClass::Phi {

@@ -148,6 +148,9 @@ fn expected(operation: Operation, least: Role, role: Role, place: Place) -> Erro
         _ if role < least => PermissionDenied,
         // Names that begin with an underscore belong to the database.
         CreateStream if place == Place::Audit => InvalidArgument,
+        // Of the audit stream an admin may hear where it ends and whether its chain holds.
+        Verify | StreamInfo if place == Place::Audit && role == Role::Admin => Ok,
+        Verify | StreamInfo if place == Place::Audit => PermissionDenied,
         Append | Read | Subscribe | Verify | StreamInfo if place != Place::Own => StreamNotFound,
         Query if place == Place::Others => QuerySyntax,
         Query if place == Place::Audit && role < Role::Admin => PermissionDenied,
@@ -199,6 +202,56 @@ fn everything_is_allowed_or_refused_as_written() {
     assert_eq!(checked, 12 * 5 * 4 * 3);
     let known = Operation::ALL.iter().filter(|o| **o != Operation::Hello);
     assert!(known.clone().all(|o| ACTS.iter().any(|(act, _)| act == o)), "an act is missing");
+}
+
+/// By name, too, the audit stream is told of to its tenant's admins alone; what they are told is
+/// enough to verify it, which leaves no record and changes nothing.
+#[test]
+fn the_audit_stream_is_verified_by_admins() {
+    let world = world();
+    for role in ROLES {
+        let someone = caller(&world.engine, "someone", 1, role);
+        for name in ["_audit", "_AUDIT"] {
+            let name = name.to_string();
+            let act = Request::StreamInfo(StreamInfoRequest { stream_id: 0, name });
+            let wanted = match role {
+                Role::Admin => ErrorCode::Ok,
+                _ => ErrorCode::PermissionDenied,
+            };
+            assert_eq!(outcome(&someone, act), wanted, "{role:?}");
+        }
+    }
+    let admin = caller(&world.engine, "admin", 1, Role::Admin);
+    let told = || {
+        let name = "_audit".to_string();
+        let request = Request::StreamInfo(StreamInfoRequest { stream_id: 0, name });
+        match block_on(admin.start(request, Bytes::new())).unwrap().body {
+            Response::StreamInfo(told) => told.stream,
+            other => panic!("{other:?}"),
+        }
+    };
+    let verified = |stream_id| {
+        let request = Request::Verify(VerifyRequest { stream_id });
+        match block_on(admin.start(request, Bytes::new())).unwrap().body {
+            Response::Verify(verified) => verified,
+            other => panic!("{other:?}"),
+        }
+    };
+    let others = caller(&world.engine, "admin", 2, Role::Admin);
+    for phi in 0..2 {
+        let stream = told();
+        let found = verified(stream.stream_id);
+        assert_eq!((stream.name.as_str(), stream.data_class), ("_audit", 1), "{phi}");
+        assert_eq!(stream.next_offset, admin.audited().len() as u64);
+        assert!(found.valid && found.head == stream.head, "{found:?}");
+        assert_eq!(found.count, stream.next_offset);
+        let act = Request::Verify(VerifyRequest { stream_id: stream.stream_id });
+        assert_eq!(outcome(&others, act), ErrorCode::StreamNotFound);
+        // An access to health data makes it longer, once.
+        let read = request(Operation::Read, Place::Own, target(&world, Place::Own, 0));
+        assert_eq!(outcome(&admin, read), ErrorCode::Ok);
+    }
+    assert_eq!(told().next_offset, verified(told().stream_id).count);
 }
 
 /// The audit records exactly the accesses to health data that were let through: nothing that was

@@ -161,7 +161,9 @@ fn verify() {
             home.run_with(&["append", name, "--create", "non-phi", "--batch", "1"], b"1\n2\n3\n");
         }
         let all = home.ok(&["verify"]);
-        assert_eq!(all.lines().count(), 2, "{all}");
+        assert_eq!(all.lines().count(), 3, "{all}");
+        let audit = all.lines().find(|line| line.starts_with("ok   _audit: "));
+        assert_eq!(home.ok(&["verify", "_audit"]).lines().next(), audit, "{all}");
         assert_eq!(home.ok(&["verify", "--local"]), all);
         let one = home.ok(&["verify", "b", "--local"]);
         assert!(one.starts_with("ok   b: 3 events, head ") && all.contains(&one), "{one}");
