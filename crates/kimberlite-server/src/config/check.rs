@@ -34,6 +34,8 @@ impl ServerConfig {
             problems
                 .add(format!("admin.listen holds {count} addresses; give at most {MAX_LISTEN}"));
         }
+        find_repeated("listen", &self.listen, problems);
+        find_repeated("admin.listen", &self.admin.listen, problems);
         let count = self.tenants.len();
         if count > MAX_TENANTS {
             problems.add(format!(
@@ -73,6 +75,16 @@ impl ServerConfig {
         }
         if !self.memory && self.data_dir.as_os_str().is_empty() {
             problems.add("data_dir is empty; name a folder, or leave it out for ./kimberlite-data");
+        }
+    }
+}
+
+/// Notes an address that stands in a list twice, unless each time it takes a free port.
+fn find_repeated(option: &str, addresses: &[String], problems: &mut Problems) {
+    for (at, address) in addresses.iter().enumerate() {
+        let before = addresses.iter().take(at).filter(|other| *other == address).count();
+        if before == 1 && !address.ends_with(":0") {
+            problems.add(format!("{option} names {address:?} more than once; leave one"));
         }
     }
 }

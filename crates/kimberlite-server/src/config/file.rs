@@ -1,15 +1,15 @@
 //! The configuration as TOML.
 
 use std::io::Read;
-use std::ops::Range;
 use std::path::Path;
 
 use kimberlite_wire::Error;
 use serde::Deserialize;
-use toml::de::{DeArray, DeTable, DeValue, Deserializer};
+use toml::de::{DeTable, Deserializer};
 
 use super::ServerConfig;
 use super::bounds::BOUNDS;
+use super::entry::{self, Entry};
 use super::problems::Problems;
 use crate::listen;
 
@@ -94,20 +94,25 @@ impl ServerConfig {
                     return None;
                 }
             };
-            for span in &left_out {
-                leave_out(table.get_mut(), span);
+            for (place, _) in &left_out {
+                entry::leave_out(table.get_mut(), place);
             }
             let entries = table.clone();
             let error = match ServerConfig::deserialize(Deserializer::from(table)) {
                 Ok(config) => return Some(config),
                 Err(error) => error,
             };
-            let found = error.span().and_then(|span| find(entries.get_ref(), &span, ""));
-            problems.add(describe(text, &error, found.as_ref()));
+            let found = error.span().and_then(|span| entry::find(entries.get_ref(), &span, ""));
+            let problem = describe(text, &error, found.as_ref());
+            problems.add(problem.clone());
             // Without its place it cannot be left out.
             let entry = found?;
-            problems.about_tokens |= entry.option == "token";
-            left_out.push(entry.span);
+            problems.about_tokens |= entry.option.split('.').next() == Some("token");
+            let left = (entry.place, problem);
+            if left_out.contains(&left) {
+                return None;
+            }
+            left_out.push(left);
         }
         None
     }
@@ -130,76 +135,6 @@ fn in_file(file: Option<&Path>, error: Error) -> Error {
     match file {
         Some(path) => Error::invalid(format!("{}: {}", path.display(), error.detail)),
         None => error,
-    }
-}
-
-/// A mistaken entry.
-struct Entry {
-    /// Its key with its section.
-    option: String,
-    /// Where its value stands, by which it is left out.
-    span: Range<usize>,
-    /// Its value where that is no text.
-    value: Option<String>,
-}
-
-/// The innermost entry of a table that a place belongs to. A list of tables is looked into, so that
-/// one bad token leaves the others.
-fn find(table: &DeTable<'_>, place: &Range<usize>, section: &str) -> Option<Entry> {
-    let within = |span: &Range<usize>| span.start <= place.start && place.end <= span.end;
-    for (key, value) in table {
-        let option = format!("{section}{}", key.get_ref());
-        let inner = match value.get_ref() {
-            DeValue::Table(table) => find(table, place, &format!("{option}.")),
-            DeValue::Array(list) => {
-                let tables = list.iter().filter(|item| item.get_ref().is_table());
-                let mut hit = tables.filter(|item| {
-                    let mut inside = item.get_ref().as_table().into_iter().flatten();
-                    within(&item.span())
-                        || inside.any(|(key, value)| within(&key.span()) || within(&value.span()))
-                });
-                let option = option.clone();
-                hit.next().map(|item| Entry { option, span: item.span(), value: None })
-            }
-            _ => None,
-        };
-        if inner.is_some() {
-            return inner;
-        }
-        if within(&value.span()) || within(&key.span()) {
-            return Some(Entry { option, span: value.span(), value: shown(value.get_ref()) });
-        }
-    }
-    None
-}
-
-/// A value that may be shown: no text, because that may be a token in the wrong place.
-fn shown(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::Integer(number) => number.as_str().len().le(&40).then(|| number.to_string()),
-        DeValue::Float(number) => number.as_str().len().le(&40).then(|| number.to_string()),
-        DeValue::Boolean(value) => Some(value.to_string()),
-        _ => None,
-    }
-}
-
-/// Removes the entry whose value stands there.
-fn leave_out(table: &mut DeTable<'_>, span: &Range<usize>) {
-    let wrong = table.iter().find(|(_, value)| value.span() == *span).map(|(key, _)| key.clone());
-    if let Some(key) = wrong {
-        table.remove(&key);
-    }
-    for (_, value) in table.iter_mut() {
-        match value.get_mut() {
-            DeValue::Table(inner) => leave_out(inner, span),
-            DeValue::Array(list) => {
-                let mut rest = DeArray::new();
-                let right = list.iter().filter(|item| item.span() != *span);
-                right.for_each(|item| rest.push(item.clone()));
-                *list = rest;
-            }
-            _ => {}
-        }
     }
 }
 
@@ -341,9 +276,10 @@ mod tests {
         let hash = format!("hash = \"sha256:{}:{}\"", "00".repeat(16), "00".repeat(32));
         let good = format!("[[token]]\nname = \"a\"\nrole = \"admin\"\ntenants = \"*\"\n{hash}\n");
         let bad = "[[token]]\nname = \"b\"\nrole = \"boss\"\ntenants = [1]\n";
+        let worse = "[[token]]\nrole = \"boss\"\nname = \"\"\nhash = 7\nright = 1\n[[token]]\n";
         let text = format!(
-            "io_threads = -1\nmemory = 3\ntenants = [0]\n[limits]\nmax_conections = 3\n\
-             idle_timeout_ms = 1\n{good}{bad}{hash}\n"
+            "io_threads = -1\nmemory = 3\ntenants = [0]\nlisten = [\"[::1]:9\", \"[::1]:9\"]\n\
+             [limits]\nmax_conections = 3\nidle_timeout_ms = 1\n{good}{bad}{hash}\n{worse}"
         );
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
@@ -351,13 +287,23 @@ mod tests {
         let assembled = ServerConfig::assemble(Some(file.path()), Purpose::Check, finish);
         let detail = assembled.unwrap_err().detail;
         for words in [
-            "there are 7 problems:",
+            "there are 18 problems:",
             "line 1, key io_threads: io_threads is -1; it must be a whole number from 0 to 64",
             "line 2, key memory",
-            "line 5",
+            "line 6",
             "max_conections",
-            "reader, writer or admin",
+            "line 15, key role: the role is unknown; use reader, writer or admin",
+            "line 18: tenants must be a list",
+            "line 19, key role: the role is unknown; use reader, writer or admin",
+            "line 21, key hash: invalid type: integer `7`",
+            "line 22, key right: unknown field `right`",
+            "line 23: missing field `name`",
+            "line 23: missing field `role`",
+            "line 23: tenants must be a list",
+            "line 23: missing field `hash`",
+            "a token's name is \"\"",
             "tenants holds 0",
+            "listen names \"[::1]:9\" more than once",
             "limits.idle_timeout_ms is 1; it must be a whole number from 100 to 86400000",
             "a flag is wrong",
         ] {

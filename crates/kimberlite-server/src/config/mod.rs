@@ -2,6 +2,7 @@
 
 mod bounds;
 mod check;
+mod entry;
 mod file;
 mod problems;
 
