@@ -10,7 +10,7 @@ use std::thread;
 use common::{NONE, events};
 use kimberlite_client::blocking::Client;
 use kimberlite_client::{
-    At, Config, DataClass, Error, ErrorCode, ExpectedOffset, StreamId, StreamInfo,
+    AppendKey, At, Config, DataClass, Error, ErrorCode, ExpectedOffset, StreamId, StreamInfo,
 };
 use kimberlite_wire::block::{BlockDraft, content_hash, genesis, write_block};
 use kimberlite_wire::frame::{FrameDecoder, FrameHeader, encode_frame, flag};
@@ -155,6 +155,25 @@ fn errors_with_code_0() {
     broken(client.subscribe(STREAM, 0, &NONE), zero);
     broken(client.delete_tenant(3, &NONE), zero);
     broken(client.list_streams(&NONE), zero);
+}
+
+/// An append that was answered STORAGE may have happened, unless the server says that nothing of it
+/// was written. That tells nothing of a copy that was sent before.
+#[test]
+fn a_server_without_room() {
+    for no_effect in [false, true] {
+        let client = client_of(move |_| {
+            let mut body = Vec::new();
+            ErrorBody { code: 23, no_effect, ..Default::default() }.encode(&mut body);
+            (flag::END | flag::ERROR, body, Vec::new())
+        });
+        let (any, batch) = (ExpectedOffset::Any, || events(0..1));
+        let e = client.append(STREAM, any, batch(), &NONE).expect_err("there is no room");
+        assert_eq!((e.code, e.outcome_unknown.is_none()), (ErrorCode::Storage, no_effect), "{e:?}");
+        let key = AppendKey { producer_id: 5, sequence: 1 };
+        let again = client.append_with_key(key, STREAM, any, batch(), &NONE);
+        assert_eq!(again.expect_err("there is no room").outcome_unknown, Some(key));
+    }
 }
 
 /// Answers without a body, and answers that contradict what was asked, are refused.

@@ -183,6 +183,7 @@ impl Committer {
         let cursor = match self.cursor() {
             Ok(cursor) => cursor,
             Err(error) => {
+                let error = error.without_effect();
                 waiting.drain(..).for_each(|job| job.reply.send(Err(error.clone())));
                 return;
             }
@@ -208,7 +209,8 @@ impl Committer {
                 self.tell(judged);
             }
             Err(error) => {
-                let is_unknown = !had_failed && self.writer.failure().is_some();
+                let has_failed = self.writer.failure().is_some() || self.broken.is_some();
+                let is_unknown = has_failed && !had_failed;
                 self.commit_reserved(judged, &error, is_unknown);
             }
         }
@@ -228,7 +230,8 @@ impl Committer {
 
     /// After a failure: refuses the jobs but for those that may use what the log keeps back for
     /// them, which are judged once more and committed by themselves.
-    /// Where the write itself failed, the refused appends may have happened all the same.
+    /// Where the write itself failed, the refused appends may have happened all the same; else
+    /// nothing of them was written.
     fn commit_reserved(
         &mut self,
         judged: Vec<(Job, Result<Done, Error>)>,
@@ -243,6 +246,8 @@ impl Committer {
             let mut error = error.clone();
             if is_unknown && result.is_ok() {
                 error.outcome_unknown = job.work.append_key();
+            } else {
+                error.no_effect = true;
             }
             job.reply.send(Err(error));
         }

@@ -78,7 +78,7 @@ impl Core {
         match pushed {
             Ok(None) => {}
             Ok(Some(job)) => direct::commit(self, job),
-            Err(error) => return refused(error),
+            Err(error) => return refused(error.without_effect()),
         }
         let applied = self.applied.clone();
         Box::pin(async move {

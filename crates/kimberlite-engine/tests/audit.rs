@@ -320,7 +320,7 @@ fn a_full_disk_is_still_audited() {
         }
         assert!(appended < 1_000_000, "the disk does not fill");
     };
-    assert_eq!(full.code, ErrorCode::Storage);
+    assert_eq!((full.code, full.no_effect), (ErrorCode::Storage, true));
     let mut request = ReadRequest { stream_id: stream, max_events: 1, ..Default::default() };
     for number in 0..20 {
         let reader = caller(&engine, &format!("reader {number}"), 1, Role::Reader);

@@ -192,9 +192,11 @@ fn a_failed_write_is_final() {
     let batch = events(["y"]);
     let failed = ours.append_with(stream, 1, &batch, key(producer, 1, 1)).unwrap_err();
     assert_eq!(failed.code, ErrorCode::Storage);
+    assert!(!failed.no_effect);
     assert_eq!(failed.outcome_unknown, Some(AppendKey { producer_id: producer, sequence: 1 }));
     let later = ours.append(stream, &[b"z"]).unwrap_err();
     assert_eq!((later.code, later.outcome_unknown), (ErrorCode::Storage, None));
+    assert!(later.no_effect);
     assert_eq!(ours.data(stream), [b"x"]);
     drop((ours, engine));
 

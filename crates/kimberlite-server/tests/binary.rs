@@ -339,6 +339,40 @@ fn a_failed_log_is_told() {
     assert_eq!(read_verified(&mut raw, stream_id, "visits"), [b"one"]);
 }
 
+/// Where there is no room for an append, the server says that nothing of it was written; where the
+/// write itself failed it does not, but for what comes after that.
+#[test]
+fn an_append_without_room_has_no_effect() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--dev-token", TOKEN];
+    let mut process = Process::start(folder.path(), &args);
+    let stream_id = Raw::open(process.address, 1, TOKEN).create_stream("visits");
+    process.signal("-TERM");
+    assert_eq!(process.exit_code(), Some(0));
+    let limited = |blocks: u32| {
+        let script = format!(r#"trap '' XFSZ; ulimit -f {blocks}; exec "$0" "$@""#);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_kimberlite-server")]);
+        Process::start_as(shell, folder.path(), &args)
+    };
+    let large = vec![7; 8_000_000];
+    // Blocks of 512 bytes or of 1,024, as the shell has it: less than what is to be prepared.
+    let process = limited(4096);
+    let mut raw = Raw::open(process.address, 1, TOKEN);
+    raw.append(stream_id, &[b"one"]).unwrap();
+    let refused = raw.append(stream_id, &[&large]).unwrap_err();
+    assert!(refused.detail.contains("nothing of this group was written"), "{refused}");
+    assert_eq!((refused.code, refused.no_effect), (ErrorCode::Storage, true));
+    raw.append(stream_id, &[b"two"]).unwrap();
+    drop(process);
+    let process = limited(128);
+    let mut raw = Raw::open(process.address, 1, TOKEN);
+    for no_effect in [false, true] {
+        let refused = raw.append(stream_id, &[&large[..300 << 10]]).unwrap_err();
+        assert_eq!((refused.code, refused.no_effect), (ErrorCode::Storage, no_effect), "{refused}");
+    }
+}
+
 /// A folder whose segments are gone while its states are there is refused by the segment's name; one
 /// whose states are gone as well is opened as an empty database, and the log says so. A new folder
 /// and an intact one give no such warning.

@@ -29,6 +29,9 @@ pub struct Error {
     pub value: u64,
     /// Where retryable: how long to wait first; 0 for no advice.
     pub retry_after_ms: u32,
+    /// That the request which was answered so certainly changed nothing, where the code alone
+    /// leaves that open, as STORAGE does.
+    pub no_effect: bool,
     /// For an append that was sent and whose outcome is unknown: what settles it.
     pub outcome_unknown: Option<AppendKey>,
 }
@@ -43,6 +46,7 @@ impl Error {
             detail: detail.into(),
             value: 0,
             retry_after_ms: 0,
+            no_effect: false,
             outcome_unknown: None,
         }
     }
@@ -50,6 +54,12 @@ impl Error {
     /// The same with its value.
     pub fn with_value(mut self, value: u64) -> Error {
         self.value = value;
+        self
+    }
+
+    /// The same of a request that certainly changed nothing.
+    pub fn without_effect(mut self) -> Error {
+        self.no_effect = true;
         self
     }
 
@@ -89,6 +99,7 @@ impl Error {
             detail: self.detail.clone(),
             value: self.value,
             retry_after_ms: self.retry_after_ms,
+            no_effect: self.no_effect,
         }
     }
 
@@ -104,6 +115,7 @@ impl Error {
             detail: body.detail,
             value: body.value,
             retry_after_ms: body.retry_after_ms,
+            no_effect: body.no_effect,
             outcome_unknown: None,
         }
     }

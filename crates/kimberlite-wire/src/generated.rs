@@ -959,6 +959,8 @@ pub struct ErrorBody {
     pub value: u64,
     /// Where retryable: how long to wait first.
     pub retry_after_ms: u32,
+    /// That this request certainly changed nothing, where its error alone leaves that open. False where nothing is said, as by a server that does not know this field.
+    pub no_effect: bool,
 }
 
 impl ErrorBody {
@@ -968,6 +970,7 @@ impl ErrorBody {
         self.detail.put(out);
         self.value.put(out);
         self.retry_after_ms.put(out);
+        self.no_effect.put(out);
     }
 
     /// Reads a body. Fields that an older peer did not send take their default; bytes
@@ -979,6 +982,7 @@ impl ErrorBody {
             detail: reader.field("detail")?,
             value: reader.field("value")?,
             retry_after_ms: reader.field("retry_after_ms")?,
+            no_effect: reader.field("no_effect")?,
         })
     }
 }

@@ -131,7 +131,8 @@ fn responses() -> Vec<Response> {
 }
 
 fn error_body() -> ErrorBody {
-    ErrorBody { code: 16, detail: "next offset is 9".into(), value: 9, retry_after_ms: 4 }
+    let detail = "next offset is 9".into();
+    ErrorBody { code: 16, detail, value: 9, retry_after_ms: 4, no_effect: true }
 }
 
 fn batch() -> EventBatch {

@@ -50,11 +50,29 @@ fn a_newer_peer() {
 /// Shows that an error keeps its number and text where this version does not know it.
 #[test]
 fn an_unknown_error() {
-    let body = ErrorBody { code: 4711, detail: "why".into(), value: 3, retry_after_ms: 4 };
+    let detail = "why".to_string();
+    let body = ErrorBody { code: 4711, detail, value: 3, retry_after_ms: 4, no_effect: true };
     let error = Error::from_body(body.clone());
     assert_eq!((error.code, error.number), (ErrorCode::Unknown, 4711));
     assert_eq!(error.to_body(), body);
     assert!(error.to_string().contains("4711") && error.to_string().contains("why"));
+}
+
+/// Shows that an error as it was before `no_effect` is read still, and says nothing of that; and
+/// that who reads it so reads the new one, whose other fields stand where they stood.
+#[test]
+fn an_error_of_before() {
+    let mut before = 23u32.to_le_bytes().to_vec();
+    before.extend_from_slice(&4u64.to_le_bytes());
+    before.extend_from_slice(b"full");
+    before.extend_from_slice(&[7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0]);
+    let error = Error::from_body(ErrorBody::decode(&before).unwrap());
+    assert_eq!((error.code, error.detail.as_str()), (ErrorCode::Storage, "full"));
+    assert_eq!((error.value, error.retry_after_ms, error.no_effect), (7, 9, false));
+    let mut now = Vec::new();
+    error.without_effect().to_body().encode(&mut now);
+    assert_eq!(now, [&before[..], &[1]].concat());
+    assert!(Error::from_body(ErrorBody::decode(&now).unwrap()).no_effect);
 }
 
 /// Shows that an error which calls itself a success is a breach of the protocol, and that none can

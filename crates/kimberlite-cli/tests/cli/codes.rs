@@ -234,6 +234,36 @@ fn a_database_without_room() {
     home.ok(&["append", "s", "-q", "-f", "binary", "-F", "big"]);
 }
 
+/// 1: a server that has no room says the same, and what comes after it is appended.
+#[cfg(unix)]
+#[test]
+fn a_server_without_room() {
+    use std::io::BufRead;
+    let home = Home::new();
+    home.ok(&["append", "s", "--create", "non-phi", "first"]);
+    home.write("big", "x".repeat(8_000_000));
+    let script = "ulimit -f 4096; exec \"$0\" dev --listen 127.0.0.1:0 --data-dir db";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, crate::common::BINARY]);
+    home.environment(&mut command);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut server = command.spawn().expect("it starts");
+    let mut lines = std::io::BufReader::new(server.stdout.take().expect("piped")).lines();
+    let mut after = |mark: &str| {
+        let line = lines.by_ref().flatten().find(|line| line.contains(mark)).expect(mark);
+        line.split_whitespace().nth(1).expect("a value").to_string()
+    };
+    let (address, token) = (after("address  "), after("token  "));
+    let with = |args: &[&str]| home.run(&[args, &["-a", &address, "--token", &token]].concat());
+    let ran = with(&["append", "s", "-f", "binary", "-F", "big"]);
+    failed(&ran, 1, &["STORAGE", "nothing of this group was written"]);
+    assert!(!ran.err.contains("not known"), "{ran:?}");
+    assert_eq!(with(&["append", "s", "second"]).code, 0);
+    assert_eq!(with(&["read", "s", "--format", "lines"]).out, "first\nsecond\n");
+    crate::common::signal(&server, rustix::process::Signal::INT);
+    assert_eq!(server.wait().expect("it ends").code(), Some(0));
+}
+
 /// 2: an empty name, and the name of the stream that is not one of the caller's, are told as that.
 #[test]
 fn names_that_name_no_stream() {

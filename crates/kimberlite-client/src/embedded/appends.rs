@@ -136,7 +136,7 @@ impl Local {
         let outcome = self.ask(Request::Append(request), payload, limit).await;
         match outcome {
             // The engine knows of a write that failed whether anything of it may have been stored.
-            Err(e) if e.code == ErrorCode::Storage && e.outcome_unknown.is_none() && !again => {
+            Err(e) if e.no_effect && !again => {
                 pending.settled = true;
                 Err(e)
             }

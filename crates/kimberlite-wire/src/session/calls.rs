@@ -140,17 +140,18 @@ const fn settles_earlier_copies(code: ErrorCode) -> bool {
 }
 
 /// Whether an append that was answered so, and sent only once, certainly did not happen.
-const fn is_refusal(code: ErrorCode) -> bool {
-    !matches!(
-        code,
-        ErrorCode::Timeout
-            | ErrorCode::Cancelled
-            | ErrorCode::Closed
-            | ErrorCode::Internal
-            | ErrorCode::Panic
-            | ErrorCode::Storage
-            | ErrorCode::Unknown
-    )
+const fn is_refusal(error: &Error) -> bool {
+    error.no_effect
+        || !matches!(
+            error.code,
+            ErrorCode::Timeout
+                | ErrorCode::Cancelled
+                | ErrorCode::Closed
+                | ErrorCode::Internal
+                | ErrorCode::Panic
+                | ErrorCode::Storage
+                | ErrorCode::Unknown
+        )
 }
 
 /// Whether the session itself tries again after such an answer. A server says CLOSED when it shuts
@@ -350,7 +351,7 @@ impl Session {
         } else {
             if settles_earlier_copies(error.code) {
                 call.copy_lost = false;
-            } else if call.key.is_some() && !is_refusal(error.code) {
+            } else if call.key.is_some() && !is_refusal(&error) {
                 call.copy_lost = true;
             }
             self.fail(id, error);

@@ -348,10 +348,14 @@ fn read() -> Vec<Step> {
     let mut second = with_payload(response(5, "the rest", body, vec![]), second_part, rest);
     second.body = Body::None;
     let detail = "from_offset is 9; the stream's next offset is 2";
-    let error = ErrorBody { code: 7, detail: detail.into(), value: 2, retry_after_ms: 0 };
+    let error = ErrorBody { code: 7, detail: detail.into(), value: 2, ..Default::default() };
     let mut error_notes = vec![note(4, "code: OFFSET_OUT_OF_RANGE")];
     error_notes.extend(text("detail", detail));
-    error_notes.extend([number(8, "value", 2), number(4, "retry_after_ms", 0)]);
+    error_notes.extend([
+        number(8, "value", 2),
+        number(4, "retry_after_ms", 0),
+        number(1, "no_effect", 0),
+    ]);
     vec![
         request(5, "read from the start", read(0), asked(0)),
         first,
@@ -416,6 +420,7 @@ fn subscribe() -> Vec<Step> {
         note(8, "detail: 0 bytes"),
         number(8, "value", 0),
         number(4, "retry_after_ms", 0),
+        number(1, "no_effect", 0),
     ];
     vec![
         request(7, "subscribe from the end on", Request::Subscribe(body), asked),
