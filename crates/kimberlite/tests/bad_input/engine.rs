@@ -1,12 +1,13 @@
 //! kimberlite-engine: opening, and each request at the one door.
 
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kimberlite::core::block_on;
 use kimberlite_engine::sql::{Cut, EventTable, QueryLimits, prepare};
-use kimberlite_engine::{Engine, EngineOptions, Histogram, Session};
+use kimberlite_engine::{Engine, EngineOptions, Histogram, Session, blocking};
 use kimberlite_wire::*;
 
 use crate::table::Table;
@@ -47,6 +48,10 @@ fn opening(t: &mut Table, engine: &Engine) {
     });
     t.refused("Engine::ensure_tenant", "tenant 0", invalid, &["tenant_id is 0"], || {
         engine.ensure_tenant(0)
+    });
+    t.holds("blocking", "something that panics", || {
+        let run = || blocking(|| resume_unwind(Box::new("a panic")));
+        catch_unwind(run).is_err() && blocking(|| true)
     });
     let histogram = Histogram::of_counts();
     t.holds("Histogram::observe", "the largest number", || {

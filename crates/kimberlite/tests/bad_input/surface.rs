@@ -61,7 +61,8 @@ fn load(modules: &mut Vec<Module>, root: &Path, path: Vec<String>, mut items: Ve
 fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|a| match &a.meta {
         syn::Meta::List(list) => {
-            list.path.is_ident("cfg") && list.tokens.to_string().split(' ').any(|t| t == "test")
+            let tokens = list.tokens.to_string().replace(' ', "");
+            list.path.is_ident("cfg") && (tokens == "test" || tokens.starts_with("all(test,"))
         }
         _ => false,
     })
