@@ -120,7 +120,9 @@ impl Committer {
         }
         // A machine that lacks what was committed would make a false state.
         let machine = committer.broken.is_none().then_some(&committer.machine as &dyn StateMachine);
-        committer.writer.close_with_state(machine).inspect_err(|error| {
+        let proven = committer.writer.prove_end();
+        committer.stats.proven.store(proven.is_ok(), Ordering::Relaxed);
+        proven.and_then(|()| committer.writer.close_with_state(machine)).inspect_err(|error| {
             tracing::warn!(%error, "the log was not closed cleanly");
         })
     }

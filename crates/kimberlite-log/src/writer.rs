@@ -140,11 +140,8 @@ impl LogWriter {
     /// start has nothing to read. That this succeeds is not needed, so that it comes last and is
     /// left out where it takes more than a second.
     pub fn close_with_state(mut self, machine: Option<&dyn StateMachine>) -> Result<(), Error> {
-        if let Some(e) = self.failed.take() {
-            return Err(e);
-        }
         // What matters comes first: the work that is stopped may be in the middle of a long step.
-        self.prove()?;
+        self.prove_end()?;
         self.space.stop();
         if let (Some(keeper), Some(machine)) = (&self.keeper, machine) {
             let header = self.last_state();
@@ -154,6 +151,14 @@ impl LogWriter {
             }
         }
         Ok(())
+    }
+
+    /// Proves where the log ends. All that a close does after that may be left undone.
+    pub fn prove_end(&mut self) -> Result<(), Error> {
+        match &self.failed {
+            Some(e) => Err(e.clone()),
+            None => self.prove(),
+        }
     }
 
     /// What a state of this moment says about the log.
@@ -368,6 +373,7 @@ impl LogWriter {
         write_and_sync(&self.active, self.active.end, &[&frame.encode()])
             .map_err(|e| e.told("store the frame of a clean shutdown"))?;
         self.active.end += FRAME_BYTES;
+        self.proven = true;
         Ok(())
     }
 

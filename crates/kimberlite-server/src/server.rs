@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -138,9 +139,11 @@ impl Server {
         });
         let finished = finished.recv();
         let engine = self.shared.engine.clone();
-        let closed = within(DATABASE_CLOSING_TIMEOUT, move || {
-            engine.close();
-            closed_cleanly(&engine)
+        let closing = engine.clone();
+        let is_proven = || engine.commit_stats().proven.load(Ordering::Relaxed);
+        let closed = within(DATABASE_CLOSING_TIMEOUT, is_proven, move || {
+            closing.close();
+            closed_cleanly(&closing)
         });
         finished
             .map_err(|_| Error::new(ErrorCode::Internal, "the server's runtime has stopped"))?;
@@ -205,9 +208,11 @@ impl Drop for Threads {
     }
 }
 
-/// Closes on a thread of its own and waits for that at most so long.
+/// Closes on a thread of its own and waits for that at most so long. What takes longer is an error
+/// unless the end of the log `is_proven`.
 fn within(
     bound: Duration,
+    is_proven: impl FnOnce() -> bool,
     close: impl FnOnce() -> Result<(), Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
     let (done, closed) = mpsc::sync_channel(1);
@@ -225,6 +230,10 @@ fn within(
         Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Disconnected) => {
             Err(Error::new(ErrorCode::Internal, "closing the database met a defect"))
+        }
+        Err(mpsc::RecvTimeoutError::Timeout) if is_proven() => {
+            tracing::warn!("the disk was too slow for the last state; the next start takes longer");
+            Ok(())
         }
         Err(mpsc::RecvTimeoutError::Timeout) => {
             let bound_ms = bound.as_millis();
@@ -297,19 +306,23 @@ mod tests {
         assert_eq!(options.query_tenant_memory_bytes, 9 << 20);
     }
 
-    /// What closes in time tells its result; what does not is left behind with TIMEOUT, and what
-    /// panics is told.
+    /// What closes in time tells its result; what does not is left behind, with TIMEOUT unless the
+    /// end of the log is proven, and what panics is told.
     #[test]
     fn closing_is_bounded() {
-        let long = Duration::from_secs(60);
-        assert_eq!(within(long, || Ok(())), Ok(()));
-        assert_eq!(within(long, || Err(Error::invalid("no"))), Err(Error::invalid("no")));
-        let overstayed = within(Duration::from_millis(20), move || {
-            std::thread::sleep(long);
+        let within_ms = |bound_ms, close: fn() -> Result<(), Error>, is_proven: bool| {
+            within(Duration::from_millis(bound_ms), || is_proven, close)
+        };
+        let refused = || Err(Error::invalid("no"));
+        assert_eq!(within_ms(60_000, || Ok(()), false), Ok(()));
+        assert_eq!(within_ms(60_000, refused, true), refused());
+        let long = || {
+            std::thread::sleep(Duration::from_secs(60));
             Ok(())
-        });
-        assert_eq!(overstayed.unwrap_err().code, ErrorCode::Timeout);
-        let defect = within(long, || panic!("on command"));
+        };
+        assert_eq!(within_ms(20, long, false).unwrap_err().code, ErrorCode::Timeout);
+        assert_eq!(within_ms(20, long, true), Ok(()));
+        let defect = within_ms(60_000, || panic!("on command"), false);
         assert_eq!(defect.unwrap_err().code, ErrorCode::Internal);
     }
 }
