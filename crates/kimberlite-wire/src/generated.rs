@@ -586,7 +586,7 @@ pub enum ErrorCode {
     Storage = 23,
     /// The server has no room for this request now. Try again after a moment.
     Overloaded = 24,
-    /// The process was forked after the library was used. Connect in the child process anew, after an exec, or connect only after the fork.
+    /// The process was forked after the library was used. Fork before the parent first uses the library, whatever it closes, or exec in the child.
     Forked = 25,
     /// A defect inside Kimberlite was caught; this call failed. Report it with the detail and the log.
     Panic = 26,
@@ -802,7 +802,7 @@ impl ErrorCode {
             }
             ErrorCode::Overloaded => "Try again after a moment.",
             ErrorCode::Forked => {
-                "Connect in the child process anew, after an exec, or connect only after the fork."
+                "Fork before the parent first uses the library, whatever it closes, or exec in the child."
             }
             ErrorCode::Panic => "Report it with the detail and the log.",
             ErrorCode::VersionMismatch => "Install matching versions; the detail names both.",

@@ -471,7 +471,7 @@ class OverloadedError(KimberliteError):
 class ForkedError(KimberliteError):
     """The process was forked after the library was used.
 
-    Connect in the child process anew, after an exec, or connect only after the fork.
+    Fork before the parent first uses the library, whatever it closes, or exec in the child.
     """
 
     code = 25
