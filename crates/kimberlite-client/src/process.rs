@@ -21,6 +21,12 @@ pub fn mark_forked() {
     }
 }
 
+/// The descriptors of the locks on folders of embedded databases that this process, or the one that
+/// it was forked from, holds. A child that keeps them open keeps the folders locked beyond its
+/// parent's end; it may put other files in their places. Safe to call from a handler of fork.
+#[cfg(all(unix, feature = "embedded"))]
+pub use kimberlite_engine::held_locks;
+
 /// Threads, sockets or databases are there that a child would not have.
 pub(crate) fn mark_used() {
     USED.store(true, Ordering::Relaxed);

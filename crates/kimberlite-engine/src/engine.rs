@@ -1,6 +1,7 @@
 //! The engine's one door.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -252,6 +253,16 @@ impl Database for Kept {
     fn covered(&self, segment: u64) {
         self.0.forget_places(segment);
     }
+}
+
+/// Makes a database's folder and those above it where they are missing, for their owner alone, and
+/// makes their names durable, so that a database in it does not go with a name: for whoever must
+/// know the folder's canonical path before the database is opened.
+pub fn make_folder(folder: &Path) -> Result<(), Error> {
+    FsDisk::new(folder).make_folder().map_err(|error| {
+        let detail = format!("the folder {} cannot be used: {error}", folder.display());
+        Error::new(ErrorCode::Storage, detail)
+    })
 }
 
 /// Brings the applied state to where the log is: from its newest state on, or from its start.

@@ -58,7 +58,9 @@ mod write;
 pub use answer::{Answer, BoxFuture, PayloadStream};
 pub use blocking::blocking;
 pub use clock::{Clock, SystemClock};
-pub use engine::Engine;
+pub use engine::{Engine, make_folder};
+#[cfg(unix)]
+pub use kimberlite_log::held_locks;
 pub use options::{EngineOptions, Storage};
 pub use session::Session;
 pub use stats::{CommitStats, Histogram, Load};

@@ -27,10 +27,30 @@ pub(crate) fn start() {
 fn watch_forks() {
     extern "C" fn in_child() {
         kimberlite_client::process::mark_forked();
+        let_go_of_locks();
     }
-    // SAFETY: the handler stores one flag, and the library is pinned, so that it stays there. It
-    // fails only where memory ran out; forks then go unnoticed.
+    // SAFETY: the handler calls what a handler of fork may, and the library is pinned, so that it
+    // stays there. It fails only where memory ran out; forks then go unnoticed.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+/// Puts another file in the place of every lock: a child that kept one would keep its folder locked
+/// beyond the parent's end. The numbers stay taken, so that nothing else gets them.
+#[cfg(unix)]
+fn let_go_of_locks() {
+    // SAFETY: open, dup2, fcntl and close may be called in a handler of fork; the numbers are those
+    // of locks, and the child has no thread that uses them.
+    unsafe {
+        let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if nothing < 0 {
+            return;
+        }
+        for lock in kimberlite_client::process::held_locks() {
+            libc::dup2(nothing, lock);
+            libc::fcntl(lock, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+        libc::close(nothing);
+    }
 }
 
 #[cfg(not(unix))]

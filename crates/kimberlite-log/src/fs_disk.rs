@@ -2,10 +2,14 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+#[cfg(unix)]
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile, DiskLock, Preparing};
+#[cfg(unix)]
+use crate::held::Held;
 use crate::names;
 
 /// A folder of the file system. It and its files are made accessible to their owner alone; every
@@ -24,6 +28,8 @@ struct FsFile {
 #[derive(Debug)]
 struct FsLock {
     file: File,
+    #[cfg(unix)]
+    held: Option<Held>,
 }
 
 impl FsDisk {
@@ -41,8 +47,9 @@ impl FsDisk {
         self.folder.join(name)
     }
 
-    /// Makes the folder and those above it, and makes their names durable from the top down.
-    fn make_folder(&self) -> io::Result<()> {
+    /// Makes the folder and those above it where they are missing, for their owner alone, and makes
+    /// their names durable from the top down.
+    pub fn make_folder(&self) -> io::Result<()> {
         let mut missing = Vec::new();
         let mut at = self.folder.as_path();
         while !at.as_os_str().is_empty() && !at.exists() {
@@ -74,7 +81,11 @@ impl Disk for FsDisk {
         let options = options.create(true).truncate(false);
         let file = options.open(self.path(names::LOCK)).map_err(named)?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(FsLock { file })),
+            Ok(()) => Ok(Box::new(FsLock {
+                #[cfg(unix)]
+                held: Some(Held::new(file.as_raw_fd())),
+                file,
+            })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(e)) => Err(e),
         }
@@ -122,6 +133,9 @@ impl DiskLock for FsLock {}
 
 impl Drop for FsLock {
     fn drop(&mut self) {
+        // The number may be another file's right after this.
+        #[cfg(unix)]
+        drop(self.held.take());
         // Unlocking, and not only closing, lets go even where a forked child holds a copy of the
         // descriptor. A failure leaves what closing does by itself.
         let _ = self.file.unlock();

@@ -42,6 +42,8 @@ mod footer;
 mod format;
 mod fs_disk;
 mod group;
+#[cfg(unix)]
+mod held;
 mod index;
 mod keeper;
 mod memory_disk;
@@ -72,6 +74,8 @@ pub use entry::{
 #[cfg(any(test, feature = "test-disk"))]
 pub use faulty_disk::{Fault, FaultyDisk, Tear};
 pub use fs_disk::FsDisk;
+#[cfg(unix)]
+pub use held::held_locks;
 pub use index::{LogIndex, PlacePage};
 pub use keeper::Database;
 pub use memory_disk::MemoryDisk;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -98,6 +99,41 @@ print("ended")
 """
     )
     assert "ended" in output
+
+
+def test_a_forked_child_leaves_the_folder_to_others(tmp_path: Path) -> None:
+    """A child that lives on does not keep a database locked whose program was killed."""
+    program = f"""
+import os, signal, time, warnings
+warnings.simplefilter("ignore")
+from kimberlite import Client
+client = Client.connect(["embedded:{tmp_path}/database"], 1)
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+print(child, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        # The child holds the pipe open, so that there is no end to wait for.
+        child = int(killed.stdout.readline())
+    try:
+        with Client.connect([f"embedded:{tmp_path}/database"], 1) as client:
+            assert client.streams() == []
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@linux
+def test_a_new_database_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """The folder of an embedded database, and those above that were made for it, are private."""
+    with Client.connect([f"embedded:{tmp_path}/above/database"], 1):
+        for folder in (tmp_path / "above", tmp_path / "above" / "database"):
+            assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_other_threads_run_while_a_call_waits(client: Client, stream: StreamId) -> None:

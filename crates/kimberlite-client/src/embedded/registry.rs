@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use kimberlite_engine::{Engine, EngineOptions};
+use kimberlite_engine::{Engine, EngineOptions, make_folder};
 use kimberlite_wire::{Error, ErrorCode};
 
 use crate::address::EmbeddedAddress;
@@ -146,7 +146,8 @@ impl Drop for BusySlot<'_> {
 /// The folder's one name, so that two ways of writing it share an engine; it is made where there is
 /// none.
 fn canonical(folder: &Path) -> Result<PathBuf, Error> {
-    std::fs::create_dir_all(folder).and_then(|()| folder.canonicalize()).map_err(|e| {
+    make_folder(folder)?;
+    folder.canonicalize().map_err(|e| {
         let detail = format!("the folder {} cannot be used: {e}", folder.display());
         Error::new(ErrorCode::Storage, detail)
     })
