@@ -307,6 +307,7 @@ def test_an_export_refuses_what_does_not_fit(
         (stream, {}, FileExistsError, "out.ndjson"),
         (target, {"resume": True}, OffsetMismatchError, "not this stream's"),
         (stream, {"resume": True, "to_offset": 2}, OffsetMismatchError, "0 to 2"),
+        (stream, {"resume": True, "from_offset": 1}, OffsetMismatchError, "begins with .* 0,"),
         (stream, {"resume": 1}, TypeError, "resume must be a bool"),
         (stream, {"from_offset": 4}, OffsetOutOfRangeError, "ends at 3"),
         (stream, {"to_offset": 4}, OffsetOutOfRangeError, "ends at 3"),
@@ -316,7 +317,8 @@ def test_an_export_refuses_what_does_not_fit(
         with pytest.raises(error, match=words):
             client.export_events(which, path, **options)
         assert path.read_bytes() == before
-    for strange in (b"no line of an export\n", b'{"offset":-1}\n', b"[]\n", b"7\n"):
+    strangers = [b"no line of an export\n", b'{"offset":-1}\n', b"[]\n", b"7\n", b"an only copy"]
+    for strange in [*strangers, before + b"a note"]:
         path.write_bytes(strange)
         with pytest.raises(InvalidArgumentError, match="not one of an export"):
             client.export_events(stream, path, resume=True)

@@ -65,7 +65,9 @@ async fn export(args: &Args, client: &Client, signals: &Signals) -> Outcome<()> 
     let info = signals.or(stream(client, &args.stream)).await?;
     let range = checked_range(args.from, args.to, info.next_offset, "--from")?;
     let id = StreamId(info.stream_id);
-    let Some(path) = &args.output else {
+    // As everywhere, `-` is standard output.
+    let output = args.output.as_ref().filter(|path| path.as_os_str() != "-");
+    let Some(path) = output else {
         let mut target = Target::Stdout(Output::stdout());
         signals.or(copy(args, client, id, range.clone(), range.start, &mut target)).await?;
         return Ok(());
@@ -128,6 +130,9 @@ async fn found(
         Some((offset, _)) => offset + 1,
     };
     if let Some((offset, bytes)) = &last.event {
+        if args.format == FileFormat::Ndjson {
+            check_first(&mut file, path, range.start)?;
+        }
         let page = match range.contains(offset) {
             true => Pages::new(client, stream, *offset..offset + 1).next().await?,
             false => None,
@@ -170,12 +175,14 @@ fn last_line(file: &mut File, path: &Path) -> Outcome<Last> {
         let line = match (ends.as_slice(), whole_file) {
             ([end, before], _) => Some((before + 1, *end)),
             ([end], true) => Some((0, *end)),
-            ([], true) => return Ok(Last { event: None, end: 0 }),
+            ([], true) if begins_a_line(&tail) => return Ok(Last { event: None, end: 0 }),
+            ([], true) => return Err(not_an_export(path)),
             _ => None,
         };
         if let Some((begin, end)) = line {
             let bytes = tail[begin..=end].to_vec();
-            let offset = offset_of(&bytes).ok_or_else(|| not_an_export(path))?;
+            let offset = offset_of(&bytes).filter(|_| begins_a_line(&tail[end + 1..]));
+            let offset = offset.ok_or_else(|| not_an_export(path))?;
             return Ok(Last { event: Some((offset, bytes)), end: start + end as u64 + 1 });
         }
         if tail.len() as u64 > 2 * MAX_LINE_BYTES {
@@ -190,6 +197,35 @@ fn last_line(file: &mut File, path: &Path) -> Outcome<Last> {
         bytes.extend_from_slice(&tail);
         tail = bytes;
     }
+}
+
+/// How each line of an export begins.
+const LINE_BEGINS: &[u8] = b"{\"offset\":";
+
+/// Whether a line of an export may have been cut to this: nothing else may be thrown away.
+fn begins_a_line(bytes: &[u8]) -> bool {
+    bytes.iter().zip(LINE_BEGINS).all(|(byte, expected)| byte == expected)
+}
+
+/// A conflict where the file begins with another event than the range: it would stay incomplete.
+fn check_first(file: &mut File, path: &Path, first: u64) -> Outcome<()> {
+    /// The beginning of a line with the longest offset.
+    const HEAD_BYTES: u64 = 40;
+    let failed = |e: std::io::Error| Failure::file(path, &e);
+    let mut head = Vec::new();
+    file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    Read::take(&mut *file, HEAD_BYTES).read_to_end(&mut head).map_err(failed)?;
+    let digits = head.strip_prefix(LINE_BEGINS).ok_or_else(|| not_an_export(path))?;
+    let digits: String =
+        digits.iter().map(|b| char::from(*b)).take_while(char::is_ascii_digit).collect();
+    if digits.parse() == Ok(first) {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: it begins with the event of offset {digits}, and the range with {first}",
+        path.display()
+    );
+    Err(Failure::new(exit::CONFLICT, message).cure("give the --from that it was made with"))
 }
 
 fn offset_of(line: &[u8]) -> Option<u64> {

@@ -29,6 +29,18 @@ pub(crate) struct Progress {
     pub(crate) finished: bool,
 }
 
+/// Makes a file's name durable: without it an import would be taken for one that never began.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
 impl Progress {
     /// Where the progress of importing a file is kept.
     pub(crate) fn path_for(file: &Path) -> PathBuf {
@@ -60,7 +72,8 @@ impl Progress {
             serde_json::to_writer(&mut file, self)?;
             file.write_all(b"\n")?;
             file.sync_all()?;
-            std::fs::rename(&partial, path)
+            std::fs::rename(&partial, path)?;
+            sync_folder_of(path)
         };
         write().map_err(|e| Failure::file(path, &e))
     }

@@ -200,6 +200,33 @@ fn export_after_any_cut() {
     }
 }
 
+/// What is no export stays as it is, whole lines or not.
+#[test]
+fn export_leaves_other_files_alone() {
+    let home = Home::new();
+    home.ok(&["append", "s", "--create", "non-phi", "a", "b"]);
+    home.ok(&["export", "s", "-o", "whole"]);
+    let noted = [&home.file("whole")[..], b"a note"].concat();
+    for other in [&b"an only copy"[..], b"{\"my\":\"settings\"}", &noted] {
+        home.write("file", other);
+        let ran = home.run(&["export", "s", "-o", "file", "--resume"]);
+        assert!(ran.code == 2 && ran.err.contains("not one of an export"), "{ran:?}");
+        assert_eq!(home.file("file"), other);
+    }
+    assert_eq!(home.ok(&["export", "s", "-o", "-"]).as_bytes(), home.file("whole"));
+}
+
+/// A file that begins later than the range would never be complete.
+#[test]
+fn export_refuses_a_later_beginning() {
+    let home = Home::new();
+    home.run_with(&["append", "s", "--create", "non-phi"], lines(0..9).as_bytes());
+    home.ok(&["export", "s", "-o", "part", "--from", "3"]);
+    let ran = home.run(&["export", "s", "-o", "part", "--resume"]);
+    assert!(ran.code == 6 && ran.err.contains("begins with the event of offset 3"), "{ran:?}");
+    home.ok(&["export", "s", "-o", "part", "--resume", "--from", "3"]);
+}
+
 /// A file of another stream, or of another range, is not gone on with.
 #[test]
 fn export_refuses_what_does_not_fit() {

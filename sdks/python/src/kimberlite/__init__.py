@@ -85,7 +85,7 @@ else:
         """Loads asyncio, and OpenSSL with it, only for programs that use them."""
         if name not in ("AsyncClient", "AsyncCursor", "AsyncSubscription"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from kimberlite import aio
+        from kimberlite import aio  # noqa: PLC0415
 
         globals()[name] = found = getattr(aio, name)
         return found

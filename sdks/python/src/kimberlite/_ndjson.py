@@ -22,6 +22,9 @@ _STEP_BYTES: Final = 65536
 _NS: Final = 1_000_000_000
 _EPOCH: Final = datetime.datetime(1970, 1, 1)
 
+# How each line of an export begins.
+_LINE_BEGINS: Final = b'{"offset":'
+_FIRST: Final = re.compile(rb'\{"offset":(\d+),')
 # What JSON leaves as it is and what yet controls a terminal, or turns or hides the text around it.
 _UNSAFE: Final = re.compile("[\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
@@ -71,14 +74,28 @@ def last_line(file: BinaryIO, name: str) -> tuple[int, bytes]:
         end = tail.rfind(b"\n") + 1
         begin = tail.rfind(b"\n", 0, end - 1) + 1 if end else 0
         if begin or start == 0:
+            rest = tail[end : end + len(_LINE_BEGINS)]
+            if not _LINE_BEGINS.startswith(rest):
+                # Only what an export left unfinished may be thrown away.
+                break
             return start + end, tail[begin:end]
         if len(tail) > 2 * MAX_LINE_BYTES:
-            raise InvalidArgumentError(f"{name}: its last line is not one of an export")
+            break
         # Doubled, so that a long line is not read over and over.
         step = min(max(len(tail), _STEP_BYTES), start)
         start -= step
         file.seek(start)
         tail = file.read(step) + tail
+    raise InvalidArgumentError(f"{name}: its last line is not one of an export")
+
+
+def first_offset(file: BinaryIO, name: str) -> int:
+    """The offset of a file's first line."""
+    file.seek(0)
+    found = _FIRST.match(file.read(40))
+    if found is None:
+        raise InvalidArgumentError(f"{name}: its first line is not one of an export")
+    return int(found[1])
 
 
 def offset_of(line: bytes, name: str) -> int:
@@ -92,4 +109,4 @@ def offset_of(line: bytes, name: str) -> int:
     raise InvalidArgumentError(f"{name}: its last line is not one of an export") from None
 
 
-__all__ = ["data_of", "last_line", "line_of", "offset_of", "rfc3339"]
+__all__ = ["data_of", "first_offset", "last_line", "line_of", "offset_of", "rfc3339"]

@@ -82,7 +82,7 @@ async def in_thread(work: Callable[[], T], stop: Callable[[], object] | None = N
     caller's back.
     """
     # Here, because programs without asyncio import this module too.
-    import asyncio
+    import asyncio  # noqa: PLC0415
 
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:

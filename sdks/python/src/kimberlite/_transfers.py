@@ -25,7 +25,14 @@ from kimberlite._generated import (
     OffsetOutOfRangeError,
 )
 from kimberlite._native import u64
-from kimberlite._ndjson import MAX_LINE_BYTES, data_of, last_line, line_of, offset_of
+from kimberlite._ndjson import (
+    MAX_LINE_BYTES,
+    data_of,
+    first_offset,
+    last_line,
+    line_of,
+    offset_of,
+)
 from kimberlite._operations import Data
 from kimberlite._progress import Progress, ProgressChoice, Reporter
 from kimberlite._steps import Steps
@@ -323,6 +330,10 @@ class _Sink:
         """The last whole line, and where it ends."""
         return last_line(self._file, self.name)
 
+    def first(self) -> int:
+        """The offset of the first line."""
+        return first_offset(self._file, self.name)
+
     def cut(self, length: int) -> None:
         """Forgets what lies behind."""
         self._file.truncate(length)
@@ -401,6 +412,12 @@ def _continued(
     offset = first
     if line:
         last = offset_of(line, sink.name)
+        begins: int = yield sink.first
+        if begins != first:
+            raise OffsetMismatchError(
+                f"{sink.name} begins with the event of offset {begins}, and the range with {first}",
+                value=end,
+            )
         page: Page | None = None
         if first <= last < end:
             page = yield operations.read(client, stream_id, last, 1, 0, call)
