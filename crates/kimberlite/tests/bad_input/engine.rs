@@ -1,13 +1,14 @@
 //! kimberlite-engine: opening, and each request at the one door.
 
 use std::panic::{catch_unwind, resume_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kimberlite::core::block_on;
 use kimberlite_engine::sql::{Cut, EventTable, QueryLimits, prepare};
-use kimberlite_engine::{Engine, EngineOptions, Histogram, Session, blocking};
+use kimberlite_engine::{Engine, EngineOptions, Histogram, Session, blocking, make_folder};
 use kimberlite_wire::*;
 
 use crate::table::Table;
@@ -45,6 +46,9 @@ fn opening(t: &mut Table, engine: &Engine) {
     t.refused("EngineOptions::folder", "a file", ErrorCode::Storage, &["Cargo.toml"], || {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         Engine::open(EngineOptions::folder(file)).map(drop)
+    });
+    t.refused("make_folder", "a folder below a file", ErrorCode::Storage, &["Cargo.toml"], || {
+        make_folder(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml/folder")))
     });
     t.refused("Engine::ensure_tenant", "tenant 0", invalid, &["tenant_id is 0"], || {
         engine.ensure_tenant(0)
