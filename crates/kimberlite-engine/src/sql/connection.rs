@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kimberlite_wire::{Error, ErrorCode, limit};
 use rusqlite::ffi;
@@ -16,13 +16,20 @@ use super::state::QueryState;
 /// Bytes of the largest string or blob that a query may make or return.
 pub(super) const VALUE_BYTES: u64 = 16 << 20;
 
+/// Bytes of the longest pattern of `LIKE` or `GLOB`.
+pub(super) const PATTERN_BYTES: u64 = 1_000;
+
 /// Steps of SQLite between two looks at the clock and the cancellation: instructions of its machine
 /// while a statement runs.
 pub(super) const RUN_STEPS: c_int = 200;
 /// The same while it compiles, where one step may weigh many orders of a join.
 pub(super) const COMPILE_STEPS: c_int = 5;
 
-const LIMITS: [(c_int, u64); 10] = [
+/// The most arguments of a function. Each path of a JSON function and each value of `max` is looked
+/// for or compared within one step, which nothing interrupts.
+const FUNCTION_ARGUMENTS: u64 = 127;
+
+const LIMITS: [(c_int, u64); 11] = [
     (ffi::SQLITE_LIMIT_LENGTH, VALUE_BYTES),
     (ffi::SQLITE_LIMIT_SQL_LENGTH, limit::SQL_BYTES + 1),
     (ffi::SQLITE_LIMIT_COLUMN, 2_000),
@@ -30,7 +37,8 @@ const LIMITS: [(c_int, u64); 10] = [
     (ffi::SQLITE_LIMIT_PARSER_DEPTH, 1_000),
     (ffi::SQLITE_LIMIT_COMPOUND_SELECT, 500),
     (ffi::SQLITE_LIMIT_ATTACHED, 0),
-    (ffi::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
+    (ffi::SQLITE_LIMIT_FUNCTION_ARG, FUNCTION_ARGUMENTS),
+    (ffi::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN_BYTES),
     (ffi::SQLITE_LIMIT_VARIABLE_NUMBER, limit::QUERY_PARAMS),
     (ffi::SQLITE_LIMIT_WORKER_THREADS, 0),
 ];
@@ -107,13 +115,15 @@ impl Connection {
         steps: c_int,
         work: impl FnOnce() -> R,
     ) -> R {
-        let watch = Watch { state: &self.state, cancelled };
-        let pointer = ptr::from_ref(&watch).cast_mut().cast::<c_void>();
-        // SAFETY: the watch lives until the guard has taken the handler away, panics included.
+        let state = Arc::as_ptr(&self.state).cast_mut().cast::<c_void>();
+        let flag = ptr::from_ref(cancelled).cast_mut();
+        self.state.cancelled.store(flag, Ordering::Relaxed);
+        // SAFETY: the connection is open and used by this thread alone, and the state outlives it.
         unsafe {
-            ffi::sqlite3_progress_handler(self.db.as_ptr(), steps, Some(progress), pointer);
+            ffi::sqlite3_progress_handler(self.db.as_ptr(), steps, Some(progress), state);
         }
-        let _guard = Unwatch(self.db);
+        // The flag is lent until the guard has taken the handler away, panics included.
+        let _guard = Unwatch(self);
         work()
     }
 
@@ -181,25 +191,32 @@ pub(super) struct Failure {
     pub(super) offset: c_int,
 }
 
-struct Watch<'a> {
-    state: &'a QueryState,
-    cancelled: &'a AtomicBool,
-}
+struct Unwatch<'a>(&'a Connection);
 
-struct Unwatch(NonNull<ffi::sqlite3>);
-
-impl Drop for Unwatch {
+impl Drop for Unwatch<'_> {
     fn drop(&mut self) {
-        // SAFETY: the guard lives inside a call on the connection.
-        unsafe { ffi::sqlite3_progress_handler(self.0.as_ptr(), 0, None, ptr::null_mut()) };
+        let Connection { db, state } = self.0;
+        // SAFETY: the connection is open and used by this thread alone.
+        unsafe { ffi::sqlite3_progress_handler(db.as_ptr(), 0, None, ptr::null_mut()) };
+        state.cancelled.store(ptr::null_mut(), Ordering::Relaxed);
     }
 }
 
-unsafe extern "C" fn progress(watch: *mut c_void) -> c_int {
-    // SAFETY: the pointer was set by `watched`, which takes it away before the watch ends. Nothing
-    // below panics.
-    let watch = unsafe { &*watch.cast::<Watch<'_>>() };
-    c_int::from(!watch.state.may_go_on(watch.cancelled))
+/// Whether the query may go on; notes why where not. What takes long within one step of SQLite asks
+/// now and then and gives up where it may not.
+///
+/// # Safety
+/// SQLite has called this thread back on the query's connection.
+pub(super) unsafe fn may_go_on(state: &QueryState) -> bool {
+    let cancelled = state.cancelled.load(Ordering::Relaxed);
+    // SAFETY: it is null, or what `watched`, which is below on this thread's stack, has been lent.
+    let cancelled = unsafe { cancelled.as_ref() };
+    state.may_go_on(cancelled.unwrap_or(&AtomicBool::new(false)))
+}
+
+unsafe extern "C" fn progress(state: *mut c_void) -> c_int {
+    // SAFETY: `watched` set the pointer to the state, and SQLite calls back. Nothing below panics.
+    unsafe { c_int::from(!may_go_on(&*state.cast::<QueryState>())) }
 }
 
 /// A compiled statement, or null where the text held none. It must go before its connection.

@@ -8,13 +8,24 @@ use std::slice;
 use kimberlite_wire::{Error, ErrorCode};
 use rusqlite::ffi;
 
-use super::scan::{Replacement, TRIM_SET_BYTES, TrimSet, byte_position, character_position};
+use super::characters::{character_set, unhex_to};
+use super::connection::{PATTERN_BYTES, may_go_on};
+use super::patch;
+use super::scan::{Replacement, SET_BYTES, TrimSet, byte_position, character_position};
 use super::state::QueryState;
+use super::wildcards::Wildcards;
 
 type Function =
     unsafe extern "C" fn(*mut ffi::sqlite3_context, c_int, *mut *mut ffi::sqlite3_value);
 
-const FUNCTIONS: [(&CStr, c_int, Function); 8] = [
+/// A function's name, how many arguments it takes, and itself.
+pub(super) type Named = (&'static CStr, c_int, Function);
+
+const FUNCTIONS: [Named; 12] = [
+    (c"like", 2, like),
+    (c"like", 3, like),
+    (c"glob", 2, glob),
+    (c"unhex", 2, unhex),
     (c"instr", 2, instr),
     (c"replace", 3, replace),
     (c"trim", 1, trim::<true, true>),
@@ -32,7 +43,10 @@ const FUNCTIONS: [(&CStr, c_int, Function); 8] = [
 pub(super) unsafe fn register(db: *mut ffi::sqlite3, state: &QueryState) -> c_int {
     let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
     let state = ptr::from_ref(state).cast_mut().cast::<c_void>();
-    for (name, arguments, function) in FUNCTIONS {
+    let of_json = flags | ffi::SQLITE_RESULT_SUBTYPE;
+    let ours = FUNCTIONS.iter().map(|named| (named, flags));
+    let all = ours.chain(patch::FUNCTIONS.iter().map(|named| (named, of_json)));
+    for (&(name, arguments, function), flags) in all {
         // SAFETY: see above; the name is a C string, and the function takes what SQLite passes.
         let code = unsafe {
             let name = name.as_ptr();
@@ -49,29 +63,38 @@ pub(super) unsafe fn register(db: *mut ffi::sqlite3, state: &QueryState) -> c_in
 }
 
 /// What a call answers.
-enum Outcome {
+pub(super) enum Outcome {
     Null,
     Integer(usize),
     /// SQLite has the answer already.
     Given,
     NoMemory,
-    Refused(String),
+    Failed(Error),
+    /// The query may not go on; why is noted.
+    Stopped,
+}
+
+impl Outcome {
+    /// QUERY_EXECUTION, and why.
+    fn refused(why: &str) -> Outcome {
+        Outcome::Failed(Error::new(ErrorCode::QueryExecution, why))
+    }
 }
 
 /// The values of a call, which stay as they are until it answers.
-struct Call<'a> {
-    context: *mut ffi::sqlite3_context,
-    values: &'a [*mut ffi::sqlite3_value],
+pub(super) struct Call<'a> {
+    pub(super) context: *mut ffi::sqlite3_context,
+    pub(super) values: &'a [*mut ffi::sqlite3_value],
 }
 
 impl<'a> Call<'a> {
-    fn kind(&self, number: usize) -> c_int {
+    pub(super) fn kind(&self, number: usize) -> c_int {
         // SAFETY: SQLite passes valid values.
         unsafe { ffi::sqlite3_value_type(self.values[number]) }
     }
 
     /// A value's bytes as a text; `None` for NULL, or where memory ran out.
-    fn text(&self, number: usize) -> Option<&'a [u8]> {
+    pub(super) fn text(&self, number: usize) -> Option<&'a [u8]> {
         let value = self.values[number];
         // SAFETY: the value is valid, the pointer is asked for before the length, and no other
         // conversion of the value follows.
@@ -79,10 +102,16 @@ impl<'a> Call<'a> {
     }
 
     /// A blob's bytes; an empty one has no pointer.
-    fn blob(&self, number: usize) -> &'a [u8] {
+    pub(super) fn blob(&self, number: usize) -> &'a [u8] {
         let value = self.values[number];
         // SAFETY: as above.
         unsafe { bytes_of(ffi::sqlite3_value_blob(value).cast(), value) }.unwrap_or(&[])
+    }
+
+    /// What the query's parts share.
+    fn state(&self) -> &QueryState {
+        // SAFETY: the functions were registered with the state, which outlives the connection.
+        unsafe { &*ffi::sqlite3_user_data(self.context).cast::<QueryState>() }
     }
 
     /// Answers with a copy of a text.
@@ -116,7 +145,7 @@ unsafe fn bytes_of<'a>(start: *const u8, value: *mut ffi::sqlite3_value) -> Opti
 ///
 /// # Safety
 /// SQLite passes the arguments to a function of this module.
-unsafe fn answer(
+pub(super) unsafe fn answer(
     context: *mut ffi::sqlite3_context,
     count: c_int,
     values: *mut *mut ffi::sqlite3_value,
@@ -126,7 +155,7 @@ unsafe fn answer(
     let values = unsafe { slice::from_raw_parts(values, usize::try_from(count).unwrap_or(0)) };
     let call = Call { context, values };
     let outcome = catch_unwind(AssertUnwindSafe(|| body(&call)))
-        .unwrap_or_else(|_panic| Outcome::Refused("a function of SQL panicked".to_string()));
+        .unwrap_or_else(|_panic| Outcome::refused("a function of SQL panicked"));
     // SAFETY: the context is that of this call, and its function was registered with the state.
     unsafe {
         match outcome {
@@ -134,13 +163,95 @@ unsafe fn answer(
             Outcome::Integer(value) => ffi::sqlite3_result_int64(context, value as i64),
             Outcome::Given => {}
             Outcome::NoMemory => ffi::sqlite3_result_error_nomem(context),
-            Outcome::Refused(why) => {
-                let state = &*ffi::sqlite3_user_data(context).cast::<QueryState>();
-                state.fail(Error::new(ErrorCode::QueryExecution, why));
+            Outcome::Failed(error) => {
+                call.state().fail(error);
                 ffi::sqlite3_result_error_code(context, ffi::SQLITE_ERROR);
             }
+            Outcome::Stopped => ffi::sqlite3_result_error_code(context, ffi::SQLITE_INTERRUPT),
         }
     }
+}
+
+/// Answers whether the second value matches the first, in SQLite's order of errors.
+fn matches(call: &Call<'_>, mut wildcards: Wildcards) -> Outcome {
+    let pattern = call.text(0);
+    if pattern.is_some_and(|pattern| pattern.len() as u64 > PATTERN_BYTES) {
+        return Outcome::refused("LIKE or GLOB pattern too complex");
+    }
+    if call.values.len() == 3 {
+        let Some(escape) = call.text(2) else { return missing(call, 3) };
+        let Some(escaped) = wildcards.escaped_by(escape) else {
+            return Outcome::refused("ESCAPE expression must be a single character");
+        };
+        wildcards = escaped;
+    }
+    let (Some(pattern), Some(text)) = (pattern, call.text(1)) else { return missing(call, 2) };
+    // SAFETY: SQLite has called this function.
+    let mut go_on = || unsafe { may_go_on(call.state()) };
+    match wildcards.matches(pattern, text, &mut go_on) {
+        Some(matches) => Outcome::Integer(usize::from(matches)),
+        None => Outcome::Stopped,
+    }
+}
+
+unsafe extern "C" fn like(
+    context: *mut ffi::sqlite3_context,
+    count: c_int,
+    values: *mut *mut ffi::sqlite3_value,
+) {
+    // SAFETY: SQLite passes the arguments.
+    unsafe { answer(context, count, values, |call| matches(call, Wildcards::LIKE)) }
+}
+
+unsafe extern "C" fn glob(
+    context: *mut ffi::sqlite3_context,
+    count: c_int,
+    values: *mut *mut ffi::sqlite3_value,
+) {
+    // SAFETY: SQLite passes the arguments.
+    unsafe { answer(context, count, values, |call| matches(call, Wildcards::GLOB)) }
+}
+
+unsafe extern "C" fn unhex(
+    context: *mut ffi::sqlite3_context,
+    count: c_int,
+    values: *mut *mut ffi::sqlite3_value,
+) {
+    let body = |call: &Call<'_>| {
+        let (Some(text), Some(ignored)) = (call.text(0), call.text(1)) else {
+            return missing(call, 2);
+        };
+        if ignored.len() > SET_BYTES {
+            let bytes = ignored.len();
+            let why =
+                format!("unhex is to ignore {bytes} bytes of characters; {SET_BYTES} are the most");
+            return Outcome::refused(&why);
+        }
+        let ignored = character_set(ignored);
+        // SAFETY: memory that SQLite gives, which is the query's, is the result's alone; SQLite
+        // frees it.
+        unsafe {
+            let room = text.len() / 2 + 1;
+            let start = ffi::sqlite3_malloc64(room as u64).cast::<u8>();
+            if start.is_null() {
+                return Outcome::NoMemory;
+            }
+            ptr::write_bytes(start, 0, room);
+            match unhex_to(text, &ignored, slice::from_raw_parts_mut(start, room)) {
+                Some(bytes) => {
+                    let free = Some(ffi::sqlite3_free as unsafe extern "C" fn(*mut c_void));
+                    ffi::sqlite3_result_blob64(call.context, start.cast(), bytes as u64, free);
+                    Outcome::Given
+                }
+                None => {
+                    ffi::sqlite3_free(start.cast());
+                    Outcome::Null
+                }
+            }
+        }
+    };
+    // SAFETY: SQLite passes the arguments.
+    unsafe { answer(context, count, values, body) }
 }
 
 unsafe extern "C" fn instr(
@@ -239,16 +350,16 @@ unsafe extern "C" fn trim<const START: bool, const END: bool>(
                 None => return missing(call, 2),
             },
         };
-        if characters.len() > TRIM_SET_BYTES {
+        if characters.len() > SET_BYTES {
             let bytes = characters.len();
             let why = format!(
-                "trim is to take {bytes} bytes of characters away; {TRIM_SET_BYTES} are the most"
+                "trim is to take {bytes} bytes of characters away; {SET_BYTES} are the most"
             );
-            return Outcome::Refused(why);
+            return Outcome::refused(&why);
         }
         let Some(set) = TrimSet::new(characters) else {
             let why = "the characters that trim is to take away are not UTF-8";
-            return Outcome::Refused(why.to_string());
+            return Outcome::refused(why);
         };
         if START {
             text = set.trim_start(text);

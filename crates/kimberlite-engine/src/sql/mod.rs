@@ -15,6 +15,7 @@
 mod authorizer;
 mod blocks;
 mod bounds;
+mod characters;
 #[allow(unsafe_code)]
 mod connection;
 mod count;
@@ -26,6 +27,8 @@ mod functions;
 mod memory;
 #[allow(unsafe_code)]
 mod module;
+#[allow(unsafe_code)]
+mod patch;
 mod prepared;
 mod scan;
 mod shared;
@@ -34,6 +37,7 @@ mod state;
 mod statement;
 mod streams;
 mod token;
+mod wildcards;
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@
 
 use memchr::memmem;
 
-/// The most bytes of characters to trim. They are looked up one by one.
-pub(super) const TRIM_SET_BYTES: usize = 4096;
+/// The most bytes of characters to trim or to ignore. They are looked up one by one.
+pub(super) const SET_BYTES: usize = 4096;
 
 /// Bytes of the longest character.
 const CHARACTER_BYTES: usize = 4;

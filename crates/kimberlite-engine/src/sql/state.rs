@@ -1,6 +1,7 @@
 //! What the parts of one query share: its cut, its bounds, and the first thing that went wrong.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub(super) struct QueryState {
     process_bytes_before: i64,
     deadline: Option<Instant>,
     timeout_ms: u64,
+    /// Whether the caller wants no more, while the connection works; null while it does not.
+    pub(super) cancelled: AtomicPtr<AtomicBool>,
     failure: Mutex<Option<Error>>,
     selects: AtomicBool,
     streams: OnceLock<Result<Arc<Vec<StreamInfo>>, Error>>,
@@ -40,6 +43,7 @@ impl QueryState {
             // A time-out too long to be added to a clock is none.
             deadline: Instant::now().checked_add(Duration::from_millis(limits.timeout_ms)),
             timeout_ms: limits.timeout_ms,
+            cancelled: AtomicPtr::new(ptr::null_mut()),
             failure: Mutex::new(None),
             selects: AtomicBool::new(false),
             streams: OnceLock::new(),
