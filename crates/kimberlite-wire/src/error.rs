@@ -63,6 +63,21 @@ impl Error {
         self
     }
 
+    /// Whether an append that was answered so, and sent only once, certainly did not happen.
+    pub const fn is_refusal(&self) -> bool {
+        self.no_effect
+            || !matches!(
+                self.code,
+                ErrorCode::Timeout
+                    | ErrorCode::Cancelled
+                    | ErrorCode::Closed
+                    | ErrorCode::Internal
+                    | ErrorCode::Panic
+                    | ErrorCode::Storage
+                    | ErrorCode::Unknown
+            )
+    }
+
     /// Whether a fresh call may succeed later and cannot duplicate.
     pub const fn is_retryable(&self) -> bool {
         self.code.is_retryable()

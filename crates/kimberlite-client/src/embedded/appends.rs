@@ -135,12 +135,7 @@ impl Local {
         let mut pending = PendingNumber { numbers: &self.numbers, key, settled: false };
         let outcome = self.ask(Request::Append(request), payload, limit).await;
         match outcome {
-            // The engine knows of a write that failed whether anything of it may have been stored.
-            Err(e) if e.no_effect && !again => {
-                pending.settled = true;
-                Err(e)
-            }
-            Err(mut e) if may_have_happened(e.code, again) => {
+            Err(mut e) if !settles(&e, again) => {
                 e.outcome_unknown = Some(key);
                 Err(e)
             }
@@ -187,20 +182,10 @@ async fn in_turn<T>(turn: Turn<'_, ()>, append: impl Future<Output = T>) -> T {
     .await
 }
 
-/// Whether an append that ended so may have been carried out. A refusal says that it was not; one
-/// of a repeat says nothing about the first attempt, unless it was judged behind the search for it.
-const fn may_have_happened(code: ErrorCode, again: bool) -> bool {
-    match code {
-        ErrorCode::Timeout
-        | ErrorCode::Cancelled
-        | ErrorCode::Closed
-        | ErrorCode::Internal
-        | ErrorCode::Panic
-        | ErrorCode::Storage
-        | ErrorCode::Unknown => true,
-        ErrorCode::OffsetMismatch => false,
-        _ => again,
-    }
+/// Whether an append that ended so certainly was not carried out. Of a repeat that says nothing about
+/// the first attempt, unless it was judged behind the search for it.
+fn settles(error: &Error, again: bool) -> bool {
+    if again { error.code == ErrorCode::OffsetMismatch } else { error.is_refusal() }
 }
 
 /// A number in use. Whoever drops the call before its outcome leaves it unresolved.

@@ -139,21 +139,6 @@ const fn settles_earlier_copies(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::OffsetMismatch)
 }
 
-/// Whether an append that was answered so, and sent only once, certainly did not happen.
-const fn is_refusal(error: &Error) -> bool {
-    error.no_effect
-        || !matches!(
-            error.code,
-            ErrorCode::Timeout
-                | ErrorCode::Cancelled
-                | ErrorCode::Closed
-                | ErrorCode::Internal
-                | ErrorCode::Panic
-                | ErrorCode::Storage
-                | ErrorCode::Unknown
-        )
-}
-
 /// Whether the session itself tries again after such an answer. A server says CLOSED when it shuts
 /// down, and then carries nothing out any more.
 pub(super) const fn is_tried_again(code: ErrorCode) -> bool {
@@ -351,7 +336,7 @@ impl Session {
         } else {
             if settles_earlier_copies(error.code) {
                 call.copy_lost = false;
-            } else if call.key.is_some() && !is_refusal(&error) {
+            } else if call.key.is_some() && !error.is_refusal() {
                 call.copy_lost = true;
             }
             self.fail(id, error);
